@@ -1,0 +1,114 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The folders are a client's packet's walk: Daemon above Linux above Core; see README.md.
+// Dependencies run downwards only. Nothing in Core imports the platform.
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/Core/\(name)", swiftSettings: settings)
+}
+
+func linux(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/Linux/\(name)", swiftSettings: settings)
+}
+
+func daemon(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/Daemon/\(name)", swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+}
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(
+  name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "portferry",
+  products: [.executable(name: "portferry", targets: ["portferry"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    core("Primitives"),
+    core("Wire", ["Primitives"]),
+    core("TOML"),
+    core("Configuration", ["TOML", "Wire", "Primitives"]),
+    core("SocketTable", ["Wire", "Primitives"]),
+    core("TCP", ["Wire", "Primitives"]),
+    core("UDP", ["Wire", "Primitives"]),
+    core("ICMP", ["Wire", "Primitives"]),
+    core("Balancing", ["Configuration", "Wire", "Primitives"]),
+    core("Relay", ["Wire", "Primitives"]),
+    core(
+      "Stack",
+      [
+        "Balancing", "Configuration", "ICMP", "Primitives", "Relay", "SocketTable", "TCP", "UDP",
+        "Wire",
+      ]),
+
+    .target(name: "CLinux", path: "Sources/Linux/CLinux"),
+    .systemLibrary(
+      name: "CLibnl", path: "Sources/Linux/CLibnl", pkgConfig: "libnl-3.0",
+      providers: [.apt(["libnl-3-dev"])]),
+    linux("Kernel", ["CLinux", "Primitives", "Wire"]),
+    linux("TunDevice", ["CLinux", "Kernel", "Primitives", "Wire"]),
+    linux("Netlink", ["CLibnl", "CLinux", "Kernel", "Primitives", "Wire"]),
+
+    daemon(
+      "Worker",
+      [
+        "Configuration", "Kernel", "Primitives", "SocketTable", "Stack", "TCP", "TunDevice", "Wire",
+        logging,
+      ]),
+    daemon(
+      "Control", ["Configuration", "Primitives", "Wire", "Worker", logging, nioCore, nioPosix, nioHTTP1]),
+    daemon(
+      "Supervisor",
+      [
+        "Configuration", "Control", "Kernel", "Netlink", "Primitives", "TunDevice", "Wire", "Worker",
+        lifecycle, logging, signals,
+      ]),
+    .executableTarget(
+      name: "portferry",
+      dependencies: ["Configuration", "Supervisor", "Wire", argumentParser, logging],
+      path: "Sources/Daemon/portferry", swiftSettings: settings),
+
+    .executableTarget(
+      name: "toml-decoder", dependencies: ["TOML"], path: "Tests/TOMLDecoder",
+      swiftSettings: settings),
+    tests("PrimitivesTests", ["Primitives"]),
+    tests("WireTests", ["Wire", "Primitives"]),
+    tests("TOMLTests", ["TOML"]),
+    tests("ConfigurationTests", ["Configuration", "TOML", "Wire", "Primitives"]),
+    tests("SocketTableTests", ["SocketTable", "Wire", "Primitives"]),
+    tests("TCPTests", ["TCP", "Wire", "Primitives"]),
+    tests("RelayTests", ["Relay"]),
+    tests("ICMPTests", ["ICMP", "Wire", "Primitives"]),
+    tests("StackTests", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
+    tests(
+      "StackSimulation", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
+    tests("LinuxTests", ["Kernel", "TunDevice", "Netlink", "Wire", "Primitives"]),
+  ]
+)

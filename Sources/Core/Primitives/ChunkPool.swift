@@ -1,0 +1,77 @@
+// Payload memory: equal chunks, pooled, linked into chains by index.
+//
+// Everything a flow has to keep (bytes towards the client until they are acknowledged, bytes
+// towards the target that its socket could not take yet, segments that arrived out of order) lies in
+// chunks of one pool per worker. An idle flow holds none. The pool's size is the bound on what all
+// peers together can pin; `take` says nil beyond it and the caller counts a drop or stops reading.
+// Chunks are taken last in, first out, so that a busy worker stays in cache and an idle one never
+// touches (commits) more memory than its peak.
+
+package struct ChunkPool: ~Copyable {
+  /// Octets in a chunk: four make a 64 KiB segmentation-offload frame.
+  package static let chunkOctets = 16 * 1024
+  /// The chunk index that stands for none.
+  package static let none = UInt32.max
+
+  private let base: UnsafeMutableRawPointer
+  private let links: UnsafeMutablePointer<UInt32>
+  private var freeHead = ChunkPool.none
+  private var touched: UInt32 = 0
+  package let capacity: UInt32
+  /// Chunks taken now.
+  package private(set) var count: UInt32 = 0
+  /// Chunks that can be taken.
+  package var available: Int { Int(capacity - count) }
+
+  /// - Parameter octets: the bound; rounded down to whole chunks, at least one.
+  package init(octets: Int) {
+    capacity = UInt32(max(1, min(octets / Self.chunkOctets, Int(UInt32.max - 1))))
+    base = .allocate(byteCount: Int(capacity) * Self.chunkOctets, alignment: 4096)
+    links = .allocate(capacity: Int(capacity))
+  }
+
+  deinit {
+    base.deallocate()
+    links.deallocate()
+  }
+
+  /// Takes a chunk whose link is `none`; nil when the pool is spent.
+  package mutating func take() -> UInt32? {
+    let index: UInt32
+    if freeHead != Self.none {
+      index = freeHead
+      freeHead = links[Int(index)]
+    } else if touched < capacity {
+      index = touched
+      touched += 1
+    } else {
+      return nil
+    }
+    links[Int(index)] = Self.none
+    count += 1
+    return index
+  }
+
+  package mutating func give(_ index: UInt32) {
+    precondition(index < touched && count > 0, "chunk")
+    links[Int(index)] = freeHead
+    freeHead = index
+    count -= 1
+  }
+
+  package func address(_ index: UInt32) -> UnsafeMutableRawPointer {
+    precondition(index < touched, "chunk")
+    return base + Int(index) * Self.chunkOctets
+  }
+
+  /// The chunk that follows `index` in its chain.
+  package func next(_ index: UInt32) -> UInt32 {
+    precondition(index < touched, "chunk")
+    return links[Int(index)]
+  }
+
+  package mutating func link(_ index: UInt32, to next: UInt32) {
+    precondition(index < touched, "chunk")
+    links[Int(index)] = next
+  }
+}

@@ -1,0 +1,102 @@
+import Primitives
+import Relay
+import Wire
+
+// An active socket: one conversation, named by its five-tuple, in one slot.
+//
+// Flows are plain structs in a slab; what a TCP flow's endpoint is stands in a second array under the
+// same slot, so that a datagram never touches it. A slot's generation changes whenever it is given
+// away, and a `FlowHandle` names both: what the kernel says about a socket of a flow that has ended
+// meets nobody.
+
+package struct FlowHandle: Hashable, Sendable, BitwiseCopyable {
+  package var slot: UInt32
+  package var generation: UInt32
+
+  package init(slot: UInt32, generation: UInt32) {
+    self.slot = slot
+    self.generation = generation
+  }
+
+  /// For a kernel event's 64 bits.
+  package var token: UInt64 { UInt64(generation) << 32 | UInt64(slot) }
+
+  package init(token: UInt64) {
+    slot = UInt32(truncatingIfNeeded: token)
+    generation = UInt32(truncatingIfNeeded: token >> 32)
+  }
+}
+
+/// What a flow asks of the owner of its kernel socket.
+package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
+  package let rawValue: UInt16
+  package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+  /// Open and connect a socket to the flow's target.
+  package static let dial = FlowWants(rawValue: 1 << 0)
+  /// Write what waits for the target.
+  package static let upload = FlowWants(rawValue: 1 << 1)
+  /// Shut down the sending half, after the upload.
+  package static let finishTarget = FlowWants(rawValue: 1 << 2)
+  /// Read the target.
+  package static let read = FlowWants(rawValue: 1 << 3)
+  /// Send to the client.
+  package static let transmit = FlowWants(rawValue: 1 << 4)
+  /// Close the socket.
+  package static let closeTarget = FlowWants(rawValue: 1 << 5)
+  /// Close the socket so that the target sees a reset.
+  package static let resetTarget = FlowWants(rawValue: 1 << 6)
+  /// Give the flow's slot back, last of all.
+  package static let release = FlowWants(rawValue: 1 << 7)
+}
+
+struct FlowMarks: OptionSet, BitwiseCopyable {
+  let rawValue: UInt8
+  /// In the queue of flows that want something.
+  static let queued = FlowMarks(rawValue: 1)
+  /// The target's socket may have something to read.
+  static let readable = FlowMarks(rawValue: 2)
+  /// The target's socket may take something.
+  static let writable = FlowMarks(rawValue: 4)
+  /// A short read proves nothing: read until there is no more.
+  static let readToEnd = FlowMarks(rawValue: 8)
+  /// The target's socket is open.
+  static let hasSocket = FlowMarks(rawValue: 16)
+  /// In the list that gives way to newer flows: UDP sessions, TIME-WAIT.
+  static let yields = FlowMarks(rawValue: 32)
+  /// Counted among the flows that are being dialled.
+  static let dialing = FlowMarks(rawValue: 64)
+}
+
+struct Flow: BitwiseCopyable {
+  var tuple: FiveTuple
+  var target: IPAddress
+  var targetPort: UInt16
+  var wants: FlowWants = []
+  var marks: FlowMarks = []
+  var relay = Relay()
+  var hash: UInt32
+  var generation: UInt32
+  var rule: UInt32
+  /// Where the beginning of the client's packet is kept, for an ICMP error that may quote it.
+  var quote = noSlot
+  /// Neighbours in the list of flows that give way.
+  var older = noSlot
+  var newer = noSlot
+  /// Datagrams of this turn.
+  var pendingHead = noSlot
+  var pendingTail = noSlot
+  var openedAt: MonotonicInstant
+  var lastActivity: MonotonicInstant
+  /// The bound on what the flow does now: dialling, idling, draining.
+  var expiresAt: MonotonicInstant
+  /// Where the wheel has it; at or before what it waits for.
+  var armedAt = MonotonicInstant.distantFuture
+  var octetsUp: UInt64 = 0
+  var octetsDown: UInt64 = 0
+
+  var handle: UInt32 { generation }
+  var isTCP: Bool { tuple.transport == .tcp }
+}
+
+let noSlot = UInt32.max

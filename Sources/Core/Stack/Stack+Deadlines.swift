@@ -1,0 +1,116 @@
+import Configuration
+import Primitives
+import Relay
+import TCP
+import UDP
+import Wire
+
+// Time: one deadline per flow in the wheel, moved only when it must come earlier.
+//
+// Acknowledgements and activity push a flow's deadlines back all the time; the wheel is not told.
+// When the old deadline comes, the flow is looked at, and armed again for what it waits for now.
+
+extension Stack {
+  /// When `handleDeadlines` wants to be called; nil: never.
+  package func nextDeadline() -> MonotonicInstant? {
+    guard let cut = rules.nextCut else { return wheel.nextDeadline() }
+    return min(cut, wheel.nextDeadline() ?? .distantFuture)
+  }
+
+  package mutating func handleDeadlines(at now: MonotonicInstant) {
+    while let slot = wheel.popDue(at: now) {
+      flows[slot].armedAt = .distantFuture
+      deadline(slot, at: now)
+    }
+    if let cut = rules.nextCut, cut <= now {
+      for rule in rules.dueCuts(at: now) { self.cut(rule: rule) }
+    }
+  }
+
+  /// Makes sure that the wheel wakes the flow when it next has something to do.
+  mutating func schedule(_ slot: UInt32) {
+    let wanted = wantedDeadline(slot)
+    guard wanted < flows[slot].armedAt else { return }
+    flows[slot].armedAt = wanted
+    wheel.arm(slot, at: wanted)
+  }
+
+  private func wantedDeadline(_ slot: UInt32) -> MonotonicInstant {
+    guard flows[slot].isTCP else {
+      return sessions[Int(slot)].expiry(
+        timeout: rules.figures(flows[slot].rule).pointee.udpTimeout)
+    }
+    return min(endpoints[Int(slot)].nextDeadline, flows[slot].expiresAt)
+  }
+
+  private mutating func deadline(_ slot: UInt32, at now: MonotonicInstant) {
+    guard flows[slot].isTCP else {
+      if wantedDeadline(slot) <= now {
+        counters.flowsExpired += 1
+        end(slot)
+      } else {
+        schedule(slot)
+      }
+      return
+    }
+    if flows[slot].expiresAt <= now, boundReached(slot, at: now) { return }
+    if endpoints[Int(slot)].nextDeadline <= now {
+      react(
+        endpoints[Int(slot)].handleDeadline(at: now, memory: &memory), slot, at: now)
+      return
+    }
+    schedule(slot)
+  }
+
+  /// The bound on dialling or idling is reached, or was: activity may have moved it.
+  /// - Returns: whether the flow is over.
+  private mutating func boundReached(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
+    switch flows[slot].relay.state {
+    case .dialing:
+      counters.dialsTimedOut += 1
+      dialed(slot, failure: .timedOut, at: now)
+      return true
+    case .open, .clientFinished, .targetFinished, .bothFinished, .draining:
+      let idle = rules.figures(flows[slot].rule).pointee.idleTimeout
+      let bound = flows[slot].lastActivity + idle
+      if bound > now {
+        flows[slot].expiresAt = bound
+        return false
+      }
+      counters.flowsExpired += 1
+      perform(flows[slot].relay.cut(), slot, at: now)
+      return true
+    case .closed:
+      flows[slot].expiresAt = .distantFuture
+      return false
+    }
+  }
+
+  /// Ends a flow at once, whatever it does.
+  mutating func end(_ slot: UInt32) {
+    if flows[slot].isTCP {
+      perform(flows[slot].relay.cut(), slot, at: .zero)
+    } else {
+      dropPending(slot)
+      want(slot, flows[slot].marks.contains(.hasSocket) ? [.closeTarget, .release] : .release)
+    }
+  }
+
+  /// Ends all flows of a rule.
+  mutating func cut(rule: UInt32) {
+    forEachFlow { stack, slot in
+      if stack.flows[slot].rule == rule { stack.end(slot) }
+    }
+  }
+
+  /// Calls `body` for every living flow.
+  mutating func forEachFlow(_ body: (inout Stack, UInt32) -> Void) {
+    for slot in 0..<UInt32(capacity) {
+      guard slot < flows.touchedCount else { return }
+      if generations[Int(slot)] & 1 == 1 { body(&self, slot) }
+    }
+  }
+
+  /// Ends every flow: the daemon stops. Clients are reset; targets too.
+  package mutating func endAll() { forEachFlow { stack, slot in stack.end(slot) } }
+}

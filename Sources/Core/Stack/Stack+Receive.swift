@@ -1,0 +1,170 @@
+import Configuration
+import ICMP
+import Primitives
+import Relay
+import SocketTable
+import TCP
+import UDP
+import Wire
+
+// A frame from the device: checked, sorted by protocol, brought to its flow or its passive socket.
+//
+// What a frame can at most cause: one flow with one held SYN or one UDP session (both bounded), one
+// frame in answer, one count. Its payload stays where it is until the turn ends.
+
+/// A packet whose headers are read and checked.
+struct Arrival {
+  var packet: ParsedPacket
+  var virtio: VirtioNetHeader
+  /// The IP packet, without the virtio-net header.
+  var octets: UnsafeRawBufferPointer
+
+  var payload: Slice {
+    guard let base = octets.baseAddress else {
+      return Slice(nil, 0)
+    }
+    return Slice(
+      UnsafeMutableRawPointer(mutating: base + packet.payloadOffset), packet.payloadOctets)
+  }
+}
+
+extension Stack {
+  /// Takes one frame: virtio-net header and IP packet. The memory must stay until `endTurn`.
+  package mutating func receive(_ frame: UnsafeRawBufferPointer, at now: MonotonicInstant) {
+    counters.packetsReceived += 1
+    counters.octetsReceived += UInt64(frame.count)
+    do {
+      let arrival = try parse(frame)
+      switch arrival.packet.transport {
+      case .tcp(let header): tcpArrives(arrival, header, at: now)
+      case .udp(let header): udpArrives(arrival, header, at: now)
+      case .icmp: icmpArrives(arrival, at: now)
+      case .fragment: memory.drops.count(.fragment)
+      case .unsupported: unsupportedArrives(arrival, at: now)
+      }
+    } catch {
+      memory.drops.count(error)
+    }
+  }
+
+  private func parse(_ frame: UnsafeRawBufferPointer) throws(DropReason) -> Arrival {
+    let span = frame.bytes
+    let virtio = try VirtioNetHeader(parsing: span)
+    let octets = UnsafeRawBufferPointer(rebasing: frame[VirtioNetHeader.octets...])
+    let packetSpan = octets.bytes
+    let packet = try ParsedPacket(parsing: packetSpan)
+    if let reason = packet.ip.martianReason() { throw reason }
+    if virtio.flags.isDisjoint(with: [.needsChecksum, .dataIsValid]) {
+      switch packet.transport {
+      case .tcp, .udp:
+        let segment = packetSpan.extracting(packet.ip.headerOctets..<packet.ip.totalOctets)
+        guard transportChecksumIsValid(packet.ip, segment: segment) else {
+          throw .badTransportChecksum
+        }
+      case .icmp, .fragment, .unsupported: break  // ICMP checks its own
+      }
+    }
+    return Arrival(packet: packet, virtio: virtio, octets: octets)
+  }
+
+  // MARK: ICMP
+
+  private mutating func icmpArrives(_ arrival: Arrival, at now: MonotonicInstant) {
+    let ip = arrival.packet.ip
+    guard rules.table.covers(ip.destination) else {
+      memory.drops.count(.notForUs)
+      return
+    }
+    let span = arrival.octets.bytes
+    let known = !arrival.virtio.flags.isDisjoint(with: [.needsChecksum, .dataIsValid])
+    do throws(DropReason) {
+      let message = try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known)
+      guard case .echoRequest = message else { throw DropReason.icmpIgnored }
+      guard icmpLimiter.take(at: now) else { throw DropReason.rateLimited }
+      try ICMPResponder.echoReply(to: span, header: ip, checksumIsKnown: known, into: &frames)
+      counters.echoReplies += 1
+    } catch {
+      memory.drops.count(error)
+    }
+  }
+
+  private mutating func unsupportedArrives(_ arrival: Arrival, at now: MonotonicInstant) {
+    memory.drops.count(.unsupportedProtocol)
+    guard rules.table.covers(arrival.packet.ip.destination) else { return }
+    sendUnreachable(.transport, about: arrival, at: now)
+  }
+
+  /// Sends an ICMP error about a packet that is at hand, unless too many were sent lately.
+  mutating func sendUnreachable(
+    _ kind: ICMPUnreachable, about arrival: Arrival, at now: MonotonicInstant
+  ) {
+    guard icmpLimiter.take(at: now) else {
+      memory.drops.count(.rateLimited)
+      return
+    }
+    do {
+      try ICMPResponder.destinationUnreachable(
+        kind, quoting: arrival.octets.bytes, header: arrival.packet.ip, into: &frames)
+      counters.icmpErrors += 1
+    } catch {
+      memory.drops.count(error)
+    }
+  }
+
+  /// Sends an ICMP error about a flow whose packet is gone; of its beginning a copy was kept.
+  mutating func sendUnreachable(
+    _ kind: ICMPUnreachable, aboutFlow slot: UInt32, at now: MonotonicInstant
+  ) {
+    let quote = flows[slot].quote
+    guard quote != noSlot else { return }
+    guard icmpLimiter.take(at: now) else {
+      memory.drops.count(.rateLimited)
+      return
+    }
+    do {
+      try ICMPResponder.destinationUnreachable(kind, quoting: quotes[quote], into: &frames)
+      counters.icmpErrors += 1
+    } catch {
+      memory.drops.count(error)
+    }
+  }
+
+  /// Keeps the beginning of a packet for an error that may come later.
+  mutating func keepQuote(_ arrival: Arrival, for slot: UInt32) {
+    let quote = QuotedPacket(packet: arrival.octets.bytes, header: arrival.packet.ip)
+    if flows[slot].quote != noSlot {
+      quotes[flows[slot].quote] = quote
+    } else if let kept = quotes.take(quote) {
+      flows[slot].quote = kept
+    }
+  }
+
+  mutating func dropQuote(_ slot: UInt32) {
+    guard flows[slot].quote != noSlot else { return }
+    quotes.give(flows[slot].quote)
+    flows[slot].quote = noSlot
+  }
+
+  // MARK: Passive sockets
+
+  /// What a client meets at a port.
+  enum Meeting {
+    case rule(UInt32, address: IPAddress, port: UInt16)
+    /// A rule, but nowhere to lead: its host name has no address.
+    case nowhere(UInt32)
+    /// A rule that has as many flows as it may have.
+    case full(UInt32)
+    case nobody
+  }
+
+  func meet(_ tuple: FiveTuple) -> Meeting {
+    guard
+      let rule = rules.table.rule(
+        for: tuple.virtual, port: tuple.virtualPort, transport: tuple.transport)
+    else { return .nobody }
+    let figures = rules.figures(rule).pointee
+    guard figures.active < figures.activeMax else { return .full(rule) }
+    guard let target = destination(tuple, rule: rule, attempt: 0) else { return .nowhere(rule) }
+    return .rule(rule, address: target.address, port: target.port)
+  }
+}

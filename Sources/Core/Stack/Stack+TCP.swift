@@ -1,0 +1,212 @@
+import Balancing
+import Configuration
+import ICMP
+import Primitives
+import Relay
+import SocketTable
+import TCP
+import Wire
+
+// TCP flows: from the SYN that is held to the slot that is given back.
+
+extension Stack {
+  func destination(
+    _ tuple: FiveTuple, rule: UInt32, attempt: Int
+  ) -> (address: IPAddress, port: UInt16)? {
+    guard let entry = rules.entries[Int(rule)] else { return nil }
+    return TargetChoice.destination(
+      of: entry.rule, virtual: tuple.virtual, port: tuple.virtualPort, resolved: entry.resolved,
+      attempt: attempt)
+  }
+
+  func path(_ tuple: FiveTuple) -> TCPPath {
+    TCPPath(
+      tuple: tuple, checksum: settings.offloadsChecksum ? .offloaded : .computed,
+      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0)
+  }
+
+  mutating func tcpArrives(_ arrival: Arrival, _ header: TCPHeader, at now: MonotonicInstant) {
+    let ip = arrival.packet.ip
+    let tuple = FiveTuple(
+      client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+      virtualPort: header.destinationPort, transport: .tcp)
+    let segment = TCPSegment(header: header, payload: arrival.payload)
+    let value = hash.hash(tuple)
+    guard let slot = find(tuple, value) else {
+      strangerArrives(arrival, segment, tuple, value, at: now)
+      return
+    }
+    let outcome = endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory)
+    if segment.payload.octets > 0 { flows[slot].lastActivity = now }
+    if outcome.contains(.reincarnated) {
+      endpoints[Int(slot)].release(memory: &memory)
+      guard !flows[slot].marks.contains(.queued), !flows[slot].marks.contains(.hasSocket) else {
+        perform(flows[slot].relay.clientClosed(), slot, at: now)
+        return  // the client's SYN comes again
+      }
+      close(slot)
+      strangerArrives(arrival, segment, tuple, value, at: now)
+      return
+    }
+    if outcome.contains(.refuse) {
+      if !TCPEndpoint.refuse(segment, path: path(tuple), frames: &frames) {
+        memory.drops.count(.frameQueueFull)
+      }
+      return
+    }
+    react(outcome, slot, at: now)
+  }
+
+  /// Carries out what a segment or a deadline meant.
+  mutating func react(_ outcome: SegmentOutcome, _ slot: UInt32, at now: MonotonicInstant) {
+    if outcome.contains(.reset) {
+      perform(flows[slot].relay.clientReset(), slot, at: now)
+      return
+    }
+    if outcome.contains(.closed) {
+      perform(flows[slot].relay.clientClosed(), slot, at: now)
+      return
+    }
+    if outcome.contains(.established) { dropQuote(slot) }
+    if outcome.contains(.timeWait) { yieldLast(slot) }
+    if outcome.contains(.payload) {
+      settleNeeded = true
+      want(slot, .upload)
+    }
+    if outcome.contains(.finished) { finishIfReady(slot, at: now) }
+    if outcome.contains(.room) {
+      if flows[slot].relay.state == .draining {
+        drainIfReady(slot, at: now)
+      } else if flows[slot].marks.contains(.readable) {
+        want(slot, .read)
+      }
+    }
+    if outcome.contains(.transmit) { want(slot, .transmit) }
+    schedule(slot)
+  }
+
+  /// A segment of no flow.
+  private mutating func strangerArrives(
+    _ arrival: Arrival, _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32,
+    at now: MonotonicInstant
+  ) {
+    let flags = segment.header.flags
+    guard flags.contains(.syn), !flags.contains(.ack) else {
+      memory.drops.count(.unknownFlow)
+      if settings.unmatched == .reject || isRuled(tuple) { refuse(segment, tuple) }
+      return
+    }
+    switch meet(tuple) {
+    case .nobody:
+      memory.drops.count(rules.table.covers(tuple.virtual) ? .noRule : .notForUs)
+      if settings.unmatched == .reject { refuse(segment, tuple) }
+    case .nowhere(let rule):
+      rules.figures(rule).pointee.refusedTotal += 1
+      refuse(segment, tuple)
+    case .full(let rule):
+      rules.figures(rule).pointee.refusedTotal += 1
+      memory.drops.count(.ruleFull)
+    case .rule(let rule, let address, let port):
+      hold(arrival, segment.header, tuple, value, rule, (address, port), at: now)
+    }
+  }
+
+  private func isRuled(_ tuple: FiveTuple) -> Bool {
+    rules.table.rule(for: tuple.virtual, port: tuple.virtualPort, transport: tuple.transport) != nil
+  }
+
+  private mutating func refuse(_ segment: TCPSegment, _ tuple: FiveTuple) {
+    counters.refusals += 1
+    if !TCPEndpoint.refuse(segment, path: path(tuple), frames: &frames) {
+      memory.drops.count(.frameQueueFull)
+    }
+  }
+
+  /// Makes a flow of a SYN, which is held while the target is dialled.
+  private mutating func hold(
+    _ arrival: Arrival, _ syn: TCPHeader, _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
+    _ target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+  ) {
+    guard dialingCount < Self.dialingMax else {
+      memory.drops.count(.noSocket)
+      return
+    }
+    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
+      memory.drops.count(.flowTableFull)
+      return
+    }
+    let isIPv4 = tuple.virtual.isIPv4
+    // RFC 6528 §3: M + F(connection, secret), M a 4 µs clock
+    let sequence =
+      UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
+    (endpoints + Int(slot)).initialize(
+      to: TCPEndpoint(
+        holding: syn, isIPv4: isIPv4, initialSequence: SequenceNumber(sequence),
+        timestampOffset: sequenceHash.hash(tuple) &* 0x9E37_79B9,
+        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6))
+    counters.tcpAccepted += 1
+    dialingCount += 1
+    flows[slot].marks.insert(.dialing)
+    flows[slot].expiresAt = now + rules.figures(rule).pointee.connectTimeout
+    keepQuote(arrival, for: slot)
+    want(slot, .dial)
+    schedule(slot)
+  }
+
+  mutating func leaveDialing(_ slot: UInt32) {
+    guard flows[slot].marks.contains(.dialing) else { return }
+    flows[slot].marks.remove(.dialing)
+    dialingCount -= 1
+  }
+
+  /// Tells the target of the client's FIN once everything before it was written.
+  mutating func finishIfReady(_ slot: UInt32, at now: MonotonicInstant) {
+    guard endpoints[Int(slot)].isFinishReady else { return }
+    perform(flows[slot].relay.clientFinished(), slot, at: now)
+  }
+
+  /// Resets the client once it has acknowledged what came before the target's reset.
+  mutating func drainIfReady(_ slot: UInt32, at now: MonotonicInstant) {
+    guard flows[slot].relay.state == .draining,
+      endpoints[Int(slot)].send.buffer.octets == 0
+    else { return }
+    perform(flows[slot].relay.clientDrained(), slot, at: now)
+  }
+
+  /// Carries out what the relay says.
+  mutating func perform(_ actions: RelayActions, _ slot: UInt32, at now: MonotonicInstant) {
+    if actions.contains(.answerClient) {
+      endpoints[Int(slot)].answer()
+      want(slot, .transmit)
+    }
+    if actions.contains(.resetClient) {
+      counters.flowsReset += 1
+      endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+    }
+    if actions.contains(.finishTarget) { want(slot, .finishTarget) }
+    if actions.contains(.finishClient) {
+      endpoints[Int(slot)].finish()
+      want(slot, .transmit)
+    }
+    if actions.contains(.closeTarget) { want(slot, .closeTarget) }
+    if actions.contains(.resetTarget) { want(slot, .resetTarget) }
+    if actions.contains(.drainClient) { drainIfReady(slot, at: now) }
+    if actions.contains(.release) {
+      leaveDialing(slot)
+      endpoints[Int(slot)].release(memory: &memory)
+      want(slot, .release)
+    }
+  }
+
+  // MARK: For the owner, client side
+
+  /// Sends what may be sent now.
+  /// - Returns: false when `frames` is full: drain it and call again.
+  package mutating func transmit(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
+    guard flows[slot].isTCP else { return true }
+    let done = endpoints[Int(slot)].transmit(
+      at: now, path: path(flows[slot].tuple), memory: &memory, frames: &frames)
+    if done { schedule(slot) }
+    return done
+  }
+}

@@ -1,0 +1,201 @@
+import Configuration
+import ICMP
+import Primitives
+import Relay
+import TCP
+import Wire
+
+// The target side: what to dial, what to write, where to read to, and how it went.
+
+/// Why a target could not be connected, or is gone.
+package enum TargetFailure: Sendable, BitwiseCopyable {
+  /// The target refused: nobody listens.
+  case refused
+  case hostUnreachable
+  case networkUnreachable
+  case prohibited
+  case timedOut
+  /// This host has no descriptor, port or memory left: not the target's fault, and not for long.
+  case exhausted
+}
+
+extension Stack {
+  /// Where the flow leads.
+  package func target(
+    _ slot: UInt32
+  ) -> (transport: TransportProtocol, address: IPAddress, port: UInt16) {
+    let flow = flows[slot]
+    return (flow.tuple.transport, flow.target, flow.targetPort)
+  }
+
+  /// The owner has a socket for the flow; `connected` unless it is still connecting.
+  package mutating func opened(_ slot: UInt32, connected: Bool, at now: MonotonicInstant) {
+    flows[slot].marks.insert(.hasSocket)
+    if connected { self.connected(slot, at: now) }
+  }
+
+  private mutating func connected(_ slot: UInt32, at now: MonotonicInstant) {
+    leaveDialing(slot)
+    flows[slot].marks.insert(.writable)
+    flows[slot].lastActivity = now
+    guard flows[slot].isTCP else {
+      if flows[slot].pendingHead != noSlot { want(slot, .upload) }
+      return
+    }
+    flows[slot].expiresAt = now + rules.figures(flows[slot].rule).pointee.idleTimeout
+    perform(flows[slot].relay.targetConnected(), slot, at: now)
+    schedule(slot)
+  }
+
+  /// Whether the flow's socket is still connecting: its first readiness tells how that went.
+  package func isDialing(_ slot: UInt32) -> Bool {
+    flows[slot].isTCP && flows[slot].relay.state == .dialing
+  }
+
+  /// The connection attempt ended.
+  package mutating func dialed(
+    _ slot: UInt32, failure: TargetFailure?, at now: MonotonicInstant
+  ) {
+    guard isDialing(slot) else { return }
+    guard let failure else { return connected(slot, at: now) }
+    counters.dialsFailed += 1
+    rules.figures(flows[slot].rule).pointee.refusedTotal += 1
+    switch failure {
+    case .refused: endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+    case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
+    case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
+    case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
+    case .exhausted: memory.drops.count(.noSocket)  // the client's SYN comes again
+    }
+    perform(flows[slot].relay.targetFailed(), slot, at: now)
+  }
+
+  /// The kernel says that a socket is ready.
+  /// - Parameter readToEnd: a short read will not mean that there is no more: the target hung up, or
+  ///   sent urgent data, in front of which a read stops.
+  package mutating func targetReady(
+    _ slot: UInt32, readable: Bool, writable: Bool, readToEnd: Bool, at now: MonotonicInstant
+  ) {
+    if readToEnd { flows[slot].marks.insert([.readToEnd, .readable]) }
+    if readable || readToEnd {
+      flows[slot].marks.insert(.readable)
+      want(slot, .read)
+    }
+    if writable {
+      flows[slot].marks.insert(.writable)
+      if flows[slot].isTCP, endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
+    }
+  }
+
+  // MARK: Upload
+
+  /// Fills `slices` with what the target is to be given next; none when nothing waits.
+  package func gather(
+    _ slot: UInt32, into slices: UnsafeMutableBufferPointer<Slice>
+  ) -> (slices: Int, octets: Int) {
+    guard flows[slot].relay.writesTarget, flows[slot].marks.contains(.writable) else {
+      return (0, 0)
+    }
+    return endpoints[Int(slot)].gather(memory: memory, into: slices)
+  }
+
+  /// The target's socket took so many octets of what was gathered.
+  /// - Parameter more: whether it may take more at once.
+  package mutating func uploaded(
+    _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
+  ) {
+    if !more { flows[slot].marks.remove(.writable) }
+    guard octets > 0 else { return }
+    endpoints[Int(slot)].took(octets, at: now, memory: &memory)
+    flows[slot].octetsUp += UInt64(octets)
+    rules.figures(flows[slot].rule).pointee.octetsUp += UInt64(octets)
+    flows[slot].lastActivity = now
+    finishIfReady(slot, at: now)
+    want(slot, .transmit)
+  }
+
+  /// Writing or reading failed for good: the target reset the connection, or is gone.
+  package mutating func targetFailed(_ slot: UInt32, at now: MonotonicInstant) {
+    flows[slot].marks.subtract([.readable, .writable])
+    perform(flows[slot].relay.targetReset(), slot, at: now)
+    schedule(slot)
+  }
+
+  /// The target's sending half was shut down.
+  package mutating func targetFinishTold(_ slot: UInt32, at now: MonotonicInstant) {
+    if endpoints[Int(slot)].finishWasTaken(at: now).contains(.timeWait) { yieldLast(slot) }
+    want(slot, .transmit)
+  }
+
+  // MARK: Download
+
+  /// Opens room for what the target says, at most `limit` octets; 0 slices when the client's buffer is
+  /// full or there is nothing to read.
+  package mutating func openRoom(
+    _ slot: UInt32, limit: Int, slices: UnsafeMutableBufferPointer<Slice>
+  ) -> Int {
+    guard flows[slot].marks.contains(.readable), flows[slot].relay.readsTarget else { return 0 }
+    return endpoints[Int(slot)].room(limit: limit, memory: &memory, slices: slices)
+  }
+
+  /// The target said so many octets, read into the room.
+  /// - Parameter more: whether it may have more to say at once.
+  package mutating func downloaded(
+    _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
+  ) {
+    endpoints[Int(slot)].commit(octets, memory: &memory)
+    if !more, !flows[slot].marks.contains(.readToEnd) { flows[slot].marks.remove(.readable) }
+    guard octets > 0 else { return }
+    flows[slot].octetsDown += UInt64(octets)
+    rules.figures(flows[slot].rule).pointee.octetsDown += UInt64(octets)
+    flows[slot].lastActivity = now
+  }
+
+  /// The target's end of stream was read.
+  package mutating func targetFinished(_ slot: UInt32, at now: MonotonicInstant) {
+    endpoints[Int(slot)].commit(0, memory: &memory)
+    flows[slot].marks.subtract([.readable, .readToEnd])
+    perform(flows[slot].relay.targetFinished(), slot, at: now)
+  }
+
+  /// The owner read as much as it may this turn, and there may be more.
+  package mutating func readLater(_ slot: UInt32) { want(slot, .read) }
+
+  // MARK: The end
+
+  /// The owner closed the flow's socket.
+  package mutating func closed(_ slot: UInt32) {
+    flows[slot].marks.subtract([.hasSocket, .readable, .writable, .readToEnd])
+  }
+
+  /// Gives the flow's slot back, as `release` asked.
+  package mutating func release(_ slot: UInt32) {
+    close(slot)
+  }
+
+  /// Everything of this turn's buffers was written or must be kept: nothing may point into them
+  /// when the next turn reads.
+  package mutating func endTargetPass() {
+    guard settleNeeded else { return }
+    settleNeeded = false
+    for position in 0..<queueCount {
+      let slot = request(at: position)
+      if flows[slot].isTCP {
+        endpoints[Int(slot)].settle(memory: &memory)
+      } else {
+        dropPending(slot)
+      }
+    }
+  }
+
+  package func isTCP(_ slot: UInt32) -> Bool { flows[slot].isTCP }
+
+  /// Whether a short read may be followed by more: see `targetReady`.
+  package func readsToEnd(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.readToEnd) }
+
+  /// The target's socket has nothing more to read.
+  package mutating func drained(_ slot: UInt32) { flows[slot].marks.subtract([.readable, .readToEnd]) }
+
+  /// Whether a flow's socket is open.
+  package func hasSocket(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.hasSocket) }
+}

@@ -1,0 +1,166 @@
+import Configuration
+import ICMP
+import Primitives
+import Relay
+import SocketTable
+import TCP
+import UDP
+import Wire
+
+// UDP sessions: made by a client's first datagram, ended by silence, or by newer ones when there are
+// too many.
+
+extension Stack {
+  mutating func udpArrives(_ arrival: Arrival, _ header: UDPHeader, at now: MonotonicInstant) {
+    let ip = arrival.packet.ip
+    let tuple = FiveTuple(
+      client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+      virtualPort: header.destinationPort, transport: .udp)
+    let value = hash.hash(tuple)
+    let slot: UInt32
+    if let known = find(tuple, value) {
+      slot = known
+    } else {
+      switch meet(tuple) {
+      case .nobody:
+        memory.drops.count(rules.table.covers(tuple.virtual) ? .noRule : .notForUs)
+        counters.refusals += 1
+        if settings.unmatched == .reject { sendUnreachable(.port, about: arrival, at: now) }
+        return
+      case .nowhere(let rule):
+        rules.figures(rule).pointee.refusedTotal += 1
+        sendUnreachable(.port, about: arrival, at: now)
+        return
+      case .full(let rule):
+        rules.figures(rule).pointee.refusedTotal += 1
+        memory.drops.count(.ruleFull)
+        return
+      case .rule(let rule, let address, let port):
+        guard let fresh = openSession(tuple, value, rule, (address, port), at: now) else { return }
+        slot = fresh
+      }
+    }
+    sessions[Int(slot)].clientSpoke(at: now)
+    flows[slot].lastActivity = now
+    yieldLast(slot)
+    if header.payloadOctets == 0 || flows[slot].pendingHead == noSlot {
+      keepQuote(arrival, for: slot)
+    }
+    append(arrival, to: slot)
+  }
+
+  private mutating func openSession(
+    _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
+    _ target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+  ) -> UInt32? {
+    if udpCount >= settings.udpSessionsMax { _ = evictOldest() }
+    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
+      memory.drops.count(.flowTableFull)
+      return nil
+    }
+    udpCount += 1
+    counters.udpAccepted += 1
+    (sessions + Int(slot)).initialize(to: UDPSession(at: now))
+    want(slot, .dial)
+    schedule(slot)
+    return slot
+  }
+
+  /// Queues a datagram, or all of a super-packet's, for this turn.
+  private mutating func append(_ arrival: Arrival, to slot: UInt32) {
+    let payload = arrival.payload
+    let segment = Int(arrival.virtio.segmentOctets)
+    guard arrival.virtio.segmentation == .udp, segment > 0, payload.octets > segment else {
+      queueDatagram(payload, slot)
+      return
+    }
+    var offset = 0
+    while offset < payload.octets, let base = payload.base {
+      queueDatagram(Slice(base + offset, min(segment, payload.octets - offset)), slot)
+      offset += segment
+    }
+  }
+
+  private mutating func queueDatagram(_ slice: Slice, _ slot: UInt32) {
+    guard let entry = memory.pending.take(PendingSlice(slice)) else {
+      memory.drops.count(.memoryFull)
+      return
+    }
+    if flows[slot].pendingTail == noSlot {
+      flows[slot].pendingHead = entry
+    } else {
+      memory.pending[flows[slot].pendingTail].next = entry
+    }
+    flows[slot].pendingTail = entry
+    settleNeeded = true
+    want(slot, .upload)
+  }
+
+  /// Takes the next datagram for the target; nil when none waits.
+  package mutating func nextDatagram(_ slot: UInt32) -> Slice? {
+    let entry = flows[slot].pendingHead
+    guard entry != noSlot else { return nil }
+    let pending = memory.pending[entry]
+    flows[slot].pendingHead = pending.next
+    if pending.next == noSlot { flows[slot].pendingTail = noSlot }
+    memory.pending.give(entry)
+    return pending.slice
+  }
+
+  mutating func dropPending(_ slot: UInt32) {
+    while nextDatagram(slot) != nil { memory.drops.count(.targetWriteFailed) }
+  }
+
+  /// The target's socket took datagrams of so many octets together.
+  package mutating func uploaded(
+    _ slot: UInt32, datagrams: Int, octets: Int, at now: MonotonicInstant
+  ) {
+    flows[slot].octetsUp += UInt64(octets)
+    rules.figures(flows[slot].rule).pointee.octetsUp += UInt64(octets)
+  }
+
+  /// The target sent a datagram: passes it to the client.
+  /// - Returns: false when `frames` is full: drain it and call again.
+  package mutating func downloaded(
+    _ slot: UInt32, datagram: Slice, at now: MonotonicInstant
+  ) -> Bool {
+    do {
+      try DatagramWriter.write(
+        datagram, tuple: flows[slot].tuple, mtu: settings.mtu,
+        identification: fragmentIdentification,
+        checksum: settings.offloadsChecksum ? .offloaded : .computed, into: &frames)
+      fragmentIdentification &+= 1
+    } catch {
+      if error == .frameQueueFull, !frames.isEmpty { return false }
+      memory.drops.count(error)
+    }
+    sessions[Int(slot)].targetSpoke(at: now)
+    flows[slot].lastActivity = now
+    flows[slot].octetsDown += UInt64(datagram.octets)
+    rules.figures(flows[slot].rule).pointee.octetsDown += UInt64(datagram.octets)
+    return true
+  }
+
+  /// Everything that the target sent was read.
+  package mutating func drainedDatagrams(_ slot: UInt32) {
+    flows[slot].marks.subtract([.readable, .readToEnd])
+    yieldLast(slot)
+  }
+
+  /// The session's socket reported an error, or could not be had: the client is told what it means.
+  package mutating func sessionFailed(
+    _ slot: UInt32, failure: TargetFailure, at now: MonotonicInstant
+  ) {
+    switch failure {
+    case .refused: sendUnreachable(.port, aboutFlow: slot, at: now)
+    case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
+    case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
+    case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
+    case .exhausted: memory.drops.count(.noSocket)
+    }
+    if !flows[slot].marks.contains(.hasSocket) {
+      counters.dialsFailed += 1
+      end(slot)
+    }
+  }
+}

@@ -1,0 +1,285 @@
+import Balancing
+import Configuration
+import ICMP
+import Primitives
+import Relay
+import SocketTable
+import TCP
+import UDP
+import Wire
+
+// A client's packet in; packets and socket requests out. One stack per worker, which shares nothing.
+//
+// The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
+//   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
+//      (`targetReady`);
+//   2. takes the flows that want something (`nextRequest`), first for the target side (dial, upload),
+//      then for the client side (read, transmit), does it, and says how it went;
+//   3. writes `frames` to the device whenever a call filled them, and before memory is reused;
+//   4. calls `endTurn` before the device's buffers are read into again;
+//   5. sleeps until `nextDeadline`, then calls `handleDeadlines`.
+// Given the same seed, rules, packets, instants and answers it does the same again.
+
+package struct StackSettings: Sendable {
+  package var mtu: Int
+  package var maxFlows: Int
+  package var unmatched: UnmatchedPolicy
+  package var drainTimeout: Interval
+  /// Secrets of sequence numbers and hashes.
+  package var seed: (UInt64, UInt64)
+  /// The device segments, and fills in checksums.
+  package var offloadsSegmentation: Bool
+  package var offloadsChecksum: Bool
+  /// The bound on payload kept for all flows together.
+  package var bufferOctetsMax = 512 << 20
+  /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
+  package var udpSessionsMax: Int
+  package var congestion = CongestionControl.Algorithm.cubic
+  package var timeWait = Interval.seconds(60)
+
+  package init(
+    mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
+    seed: (UInt64, UInt64), offloadsSegmentation: Bool = true, offloadsChecksum: Bool = true
+  ) {
+    self.mtu = mtu
+    self.maxFlows = maxFlows
+    self.unmatched = unmatched
+    self.drainTimeout = drainTimeout
+    self.seed = seed
+    self.offloadsSegmentation = offloadsSegmentation
+    self.offloadsChecksum = offloadsChecksum
+    udpSessionsMax = max(1, maxFlows / 2)
+  }
+}
+
+/// Totals since the start.
+package struct StackCounters: BitwiseCopyable, Sendable {
+  package var packetsReceived: UInt64 = 0
+  package var octetsReceived: UInt64 = 0
+  package var tcpAccepted: UInt64 = 0
+  package var udpAccepted: UInt64 = 0
+  package var dialsFailed: UInt64 = 0
+  package var dialsTimedOut: UInt64 = 0
+  package var flowsReset: UInt64 = 0
+  package var flowsExpired: UInt64 = 0
+  package var flowsEvicted: UInt64 = 0
+  package var refusals: UInt64 = 0
+  package var echoReplies: UInt64 = 0
+  package var icmpErrors: UInt64 = 0
+}
+
+package struct Stack: ~Copyable {
+  /// TCP flows whose target has not answered yet, at most.
+  static let dialingMax = 8192
+  /// Payload of one frame: an IP packet's 65 535 less the longest headers.
+  static let burstOctets = 65_400
+
+  package var frames = FrameQueue()
+  package internal(set) var memory: TCPMemory
+  package internal(set) var counters = StackCounters()
+  package internal(set) var rules = RuleBook()
+
+  var settings: StackSettings
+  var tcpSettings: (ipv4: TCPSettings, ipv6: TCPSettings)
+  var flows: Slab<Flow>
+  let endpoints: UnsafeMutablePointer<TCPEndpoint>
+  let sessions: UnsafeMutablePointer<UDPSession>
+  let generations: UnsafeMutablePointer<UInt32>
+  var index: FlowIndex
+  let hash: FlowHash
+  let sequenceHash: FlowHash
+  var wheel: TimingWheel
+  var quotes: Slab<QuotedPacket>
+  var icmpLimiter = ICMPRateLimiter()
+  /// Flows that want something, each once: a ring as long as the flow table.
+  let queue: UnsafeMutablePointer<UInt32>
+  var queueHead = 0
+  var queueCount = 0
+  var yielding = YieldingList()
+  var udpCount = 0
+  var dialingCount = 0
+  var fragmentIdentification: UInt32 = 0
+  /// TCP flows with slices of this turn's buffers.
+  var settleNeeded = false
+  let capacity: Int
+
+  package init(
+    settings: StackSettings, rules newRules: [ForwardRule], at now: MonotonicInstant
+  ) {
+    self.settings = settings
+    capacity = max(1, settings.maxFlows)
+    memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
+    tcpSettings = Self.tcpSettings(settings)
+    flows = Slab(capacity: capacity)
+    endpoints = .allocate(capacity: capacity)
+    sessions = .allocate(capacity: capacity)
+    generations = .allocate(capacity: capacity)
+    generations.initialize(repeating: 0, count: capacity)
+    queue = .allocate(capacity: capacity)
+    index = FlowIndex(capacity: capacity)
+    hash = FlowHash(settings.seed.0, settings.seed.1)
+    sequenceHash = FlowHash(~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15)
+    wheel = TimingWheel(capacity: capacity, origin: now)
+    quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
+    fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
+    _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
+  }
+
+  deinit {
+    endpoints.deallocate()
+    sessions.deallocate()
+    generations.deallocate()
+    queue.deallocate()
+  }
+
+  private static func tcpSettings(
+    _ settings: StackSettings
+  ) -> (ipv4: TCPSettings, ipv6: TCPSettings) {
+    func make(_ headers: Int) -> TCPSettings {
+      TCPSettings(
+        segmentOctets: UInt16(clamping: settings.mtu - headers), algorithm: settings.congestion,
+        timeWait: settings.timeWait)
+    }
+    return (make(40), make(60))
+  }
+
+  /// The device's MTU changed; flows keep the segment size that they agreed on.
+  package mutating func setMTU(_ mtu: Int) {
+    settings.mtu = mtu
+    tcpSettings = Self.tcpSettings(settings)
+  }
+
+  /// Takes a new set of rules, all at once; running flows keep theirs.
+  package mutating func install(
+    _ newRules: [ForwardRule], unmatched: UnmatchedPolicy, drainTimeout: Interval,
+    at now: MonotonicInstant
+  ) {
+    settings.unmatched = unmatched
+    settings.drainTimeout = drainTimeout
+    for slot in rules.install(newRules, drainTimeout: drainTimeout, at: now) { cut(rule: slot) }
+  }
+
+  /// A host name's newest answer.
+  package mutating func resolved(_ name: String, _ addresses: [IPAddress]) {
+    rules.resolved(name, addresses)
+  }
+
+  /// The device refused a super-packet: from now on every frame is one plain segment with its
+  /// checksum computed. What was refused is lost, and sent again by its endpoint.
+  package mutating func disableOffloads() {
+    settings.offloadsSegmentation = false
+    settings.offloadsChecksum = false
+  }
+
+  /// Flows now.
+  package var flowCount: Int { Int(flows.count) }
+  package var drops: DropCounters { memory.drops }
+
+  /// Counts a drop that the owner saw.
+  package mutating func countDrop(_ reason: DropReason) { memory.drops.count(reason) }
+
+  // MARK: Slots
+
+  package func handle(_ slot: UInt32) -> FlowHandle {
+    FlowHandle(slot: slot, generation: flows[slot].generation)
+  }
+
+  /// The slot that a handle names, if its flow still lives.
+  package func slot(_ handle: FlowHandle) -> UInt32? {
+    guard Int(handle.slot) < capacity, generations[Int(handle.slot)] == handle.generation,
+      handle.generation & 1 == 1
+    else { return nil }
+    return handle.slot
+  }
+
+  func find(_ tuple: FiveTuple, _ value: UInt32) -> UInt32? {
+    var probe = index.probe(value)
+    while let slot = index.next(&probe) {
+      if flows[slot].tuple == tuple { return slot }
+    }
+    return nil
+  }
+
+  /// Takes a slot; nil when the table is full. A living slot's generation is odd.
+  mutating func open(
+    _ tuple: FiveTuple, hash value: UInt32, rule: UInt32,
+    target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+  ) -> UInt32? {
+    if flows.available == 0, !evictOldest() { return nil }
+    guard
+      let slot = flows.take(
+        Flow(
+          tuple: tuple, target: target.address, targetPort: target.port, hash: value,
+          generation: 0, rule: rule, openedAt: now, lastActivity: now,
+          expiresAt: .distantFuture))
+    else { return nil }
+    generations[Int(slot)] &+= 1
+    flows[slot].generation = generations[Int(slot)]
+    index.insert(value, slot)
+    let figures = rules.figures(rule)
+    figures.pointee.active += 1
+    figures.pointee.acceptedTotal += 1
+    return slot
+  }
+
+  /// Gives a slot back. The socket is closed, the endpoint released.
+  mutating func close(_ slot: UInt32) {
+    precondition(!flows[slot].marks.contains(.hasSocket), "the socket is closed first")
+    dropPending(slot)
+    leaveYielding(slot)
+    leaveDialing(slot)
+    if flows[slot].quote != noSlot { quotes.give(flows[slot].quote) }
+    wheel.disarm(slot)
+    index.remove(flows[slot].hash, slot)
+    if !flows[slot].isTCP { udpCount -= 1 }
+    rules.flowEnded(flows[slot].rule)
+    generations[Int(slot)] &+= 1
+    flows.give(slot)
+  }
+
+  // MARK: Requests
+
+  /// Notes that a flow wants something.
+  mutating func want(_ slot: UInt32, _ wants: FlowWants) {
+    flows[slot].wants.formUnion(wants)
+    guard !flows[slot].marks.contains(.queued) else { return }
+    precondition(queueCount < capacity, "each flow once")
+    flows[slot].marks.insert(.queued)
+    queue[(queueHead + queueCount) % capacity] = slot
+    queueCount += 1
+  }
+
+  /// Flows that want something now.
+  package var requestCount: Int { queueCount }
+
+  /// The flow at a position of the queue; for the first pass, which is over the target side.
+  package func request(at position: Int) -> UInt32 {
+    precondition(position < queueCount, "request")
+    return queue[(queueHead + position) % capacity]
+  }
+
+  package func wants(_ slot: UInt32) -> FlowWants { flows[slot].wants }
+
+  /// The flow at the head of the queue, for the second pass, which is over the client side; what it
+  /// comes to want meanwhile is seen by `take`.
+  package func beginRequest() -> UInt32? { queueCount > 0 ? queue[queueHead] : nil }
+
+  /// Takes the head off the queue: to its end if it still wants something.
+  /// - Parameter released: the slot was given back and names no flow, or another one.
+  package mutating func endRequest(released: Bool) {
+    precondition(queueCount > 0, "request")
+    let slot = queue[queueHead]
+    queueHead = (queueHead + 1) % capacity
+    queueCount -= 1
+    guard !released else { return }
+    flows[slot].marks.remove(.queued)
+    if !flows[slot].wants.isEmpty { want(slot, []) }
+  }
+
+  /// Takes over some of what a flow wants, and leaves it in the queue.
+  package mutating func take(_ wants: FlowWants, of slot: UInt32) -> FlowWants {
+    let taken = flows[slot].wants.intersection(wants)
+    flows[slot].wants.subtract(wants)
+    return taken
+  }
+}

@@ -1,0 +1,337 @@
+import Primitives
+import Wire
+
+// The receiving half: what has arrived, what the target took, what may still come.
+//
+// Three edges run through the sequence space and only ever move forward:
+//   taken      what the target's kernel socket accepted: the acknowledgement we send
+//   next       RCV.NXT: everything before it is here, taken or kept
+//   advertised the right edge of the window that the peer was told
+// with taken ≤ next ≤ advertised. In-order payload is not copied while a turn lasts: it waits as
+// slices of the device's read buffers, behind what the store keeps from earlier turns. What the
+// target did not take by the end of the turn is copied to the store; the advertised edge then stands
+// still until the target takes data again.
+
+package struct ReceiveSide: BitwiseCopyable {
+  /// Delay of an acknowledgement that nothing else asks for (RFC 1122 §4.2.3.2: below 500 ms).
+  static let acknowledgmentDelay = Interval.milliseconds(40)
+
+  /// RCV.NXT.
+  package private(set) var next: SequenceNumber
+  /// The edge that is acknowledged.
+  package private(set) var taken: SequenceNumber
+  /// The advertised right edge.
+  package private(set) var advertised: SequenceNumber
+  /// Last.ACK.sent (RFC 7323 §4.3).
+  private(set) var lastAcknowledgment: SequenceNumber
+  /// The peer's FIN, when it has arrived, in order or not.
+  private var finish = SequenceNumber(0)
+  private var windowLimit: UInt32
+  private var store = noSlot
+  private var pendingHead = noSlot
+  private var pendingTail = noSlot
+  private(set) var pendingOctets: UInt32 = 0
+  private var unacknowledgedOctets: UInt32 = 0
+  private(set) var acknowledgeAt = MonotonicInstant.distantFuture
+  let scale: UInt8
+  private var finishIsKnown = false
+  /// The FIN is in order: `next` counts it.
+  package private(set) var finishArrived = false
+  /// An acknowledgement is due with the next transmission.
+  var acknowledgeNow = false
+
+  init(initial: SequenceNumber, scale: UInt8, windowLimit: UInt32) {
+    next = initial + 1
+    taken = initial + 1
+    advertised = initial + 1
+    lastAcknowledgment = initial + 1
+    self.scale = scale
+    self.windowLimit = windowLimit
+  }
+
+  /// The end of in-order payload, the FIN aside.
+  private var payloadEnd: SequenceNumber { finishArrived ? next - 1 : next }
+
+  /// In-order octets that the target has not taken.
+  package var untakenOctets: Int { payloadEnd.distance(from: taken) }
+
+  /// Whether everything up to and with the FIN was taken, or there is nothing to take.
+  var isDrained: Bool { untakenOctets == 0 }
+
+  /// The window acceptability test of RFC 9293 §3.10.7.4.
+  func accepts(_ sequence: SequenceNumber, segmentOctets: Int) -> Bool {
+    let window = max(0, advertised.distance(from: next))  // a FIN may lie behind the edge
+    let offset = sequence.distance(from: next)
+    if segmentOctets == 0 { return window == 0 ? offset == 0 : offset >= 0 && offset < window }
+    guard window > 0 else { return false }
+    let last = offset + segmentOctets - 1
+    return (offset >= 0 && offset < window) || (last >= 0 && last < window)
+  }
+
+  /// Whether a reset's sequence number is beyond doubt (RFC 5961 §3.2). RCV.NXT, as the peer knows
+  /// it, is what we acknowledged last: a peer that has forgotten the connection answers with that.
+  func isExact(_ sequence: SequenceNumber) -> Bool {
+    sequence == next || sequence == lastAcknowledgment
+  }
+
+  // MARK: Arrival
+
+  /// Takes a segment's payload and FIN, which `accepts` let through.
+  mutating func arrive(
+    _ sequence: SequenceNumber, payload: Slice, finish hasFinish: Bool, segmentOctets: Int,
+    at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    var start = sequence
+    var octets = payload.octets
+    var base = payload.base
+    let end = sequence + octets
+    if hasFinish, !finishIsKnown, next.precedesOrEquals(end), end.precedesOrEquals(advertised) {
+      finish = end
+      finishIsKnown = true
+    }
+    let stale = next.distance(from: start)
+    if stale > 0 {
+      if octets > 0 { acknowledgeNow = true }
+      let cut = min(stale, octets)
+      base = base.map { $0 + cut }
+      octets -= cut
+      start = start + cut
+    }
+    let edge = finishIsKnown ? finish : advertised
+    octets = min(octets, max(0, edge.distance(from: start)))
+
+    var outcome: SegmentOutcome = []
+    if octets > 0, let base {
+      if start == next, store == noSlot || memory.stores[store].runCount == 0 {
+        if append(Slice(base, octets), memory: &memory) {
+          next = next + octets
+          outcome.insert(.payload)
+        }
+      } else {
+        acknowledgeNow = true
+        if keep(start, base, octets, memory: &memory) { outcome.insert(.payload) }
+      }
+    }
+    if finishIsKnown, !finishArrived, next == finish {
+      next = next + 1
+      finishArrived = true
+      outcome.insert(.finished)
+    } else if hasFinish, !finishArrived {
+      acknowledgeNow = true  // out of order
+    }
+    return outcome
+  }
+
+  /// In-order payload, to be read where it lies until the turn ends. The chunks to keep it in are
+  /// made sure of first, so that what was accepted is never dropped.
+  private mutating func append(_ slice: Slice, memory: inout TCPMemory) -> Bool {
+    let reserve = memory.pendingChunks + slice.octets / ChunkPool.chunkOctets + 2
+    guard memory.chunks.available >= reserve, memory.stores.available > memory.pending.count,
+      let slot = memory.pending.take(PendingSlice(slice))
+    else {
+      memory.drops.count(.memoryFull)
+      return false
+    }
+    memory.pendingChunks = reserve
+    if pendingTail == noSlot { pendingHead = slot } else { memory.pending[pendingTail].next = slot }
+    pendingTail = slot
+    pendingOctets += UInt32(slice.octets)
+    return true
+  }
+
+  /// Payload that needs the store: behind a gap, or filling one.
+  /// - Returns: whether in-order payload grew.
+  private mutating func keep(
+    _ start: SequenceNumber, _ base: UnsafeMutableRawPointer, _ octets: Int,
+    memory: inout TCPMemory
+  ) -> Bool {
+    guard store != noSlot || memory.stores.available > memory.pending.count,
+      settle(memory: &memory), openStore(memory: &memory)
+    else {
+      memory.drops.count(.memoryFull)
+      return false
+    }
+    let index = store
+    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 2 else {
+      memory.drops.count(.memoryFull)
+      releaseStoreIfEmpty(memory: &memory)
+      return false
+    }
+    let written = memory.stores.pointer(index).pointee.write(start, base, octets, pool: &memory.chunks)
+    guard written > 0 else { return false }
+    let end = start + written
+    if start == next {
+      let before = next
+      next = memory.stores[index].advance(from: end)
+      return next != before
+    }
+    if !memory.stores[index].note(start, end) { memory.drops.count(.reassemblyFull) }
+    return false
+  }
+
+  private mutating func openStore(memory: inout TCPMemory) -> Bool {
+    if store != noSlot { return true }
+    guard let slot = memory.stores.take(ReceiveStore(base: taken)) else { return false }
+    store = slot
+    return true
+  }
+
+  // MARK: Towards the target
+
+  /// Fills `slices` with what the target is to be given next.
+  package func gather(
+    memory: borrowing TCPMemory, into slices: UnsafeMutableBufferPointer<Slice>
+  ) -> (slices: Int, octets: Int) {
+    var count = 0
+    var octets = 0
+    if store != noSlot {
+      let keptEnd = payloadEnd - Int(pendingOctets)
+      (count, octets) = memory.stores.pointer(store).pointee.gather(
+        taken, keptEnd, pool: memory.chunks, into: slices)
+      if octets < keptEnd.distance(from: taken) { return (count, octets) }
+    }
+    var slot = pendingHead
+    while slot != noSlot, count < slices.count {
+      slices[count] = memory.pending[slot].slice
+      octets += slices[count].octets
+      count += 1
+      slot = memory.pending[slot].next
+    }
+    return (count, octets)
+  }
+
+  /// The target's socket took the first `octets` of what was gathered.
+  mutating func took(
+    _ octets: Int, segmentOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) {
+    guard octets > 0 else { return }
+    var fromPending = octets
+    if store != noSlot {
+      let kept = untakenOctets - Int(pendingOctets)
+      fromPending = max(0, octets - kept)
+    }
+    let wasNarrow = advertised.distance(from: lastAcknowledgment) < 2 * segmentOctets
+    taken = taken + octets
+    consumePending(fromPending, memory: &memory)
+    if store != noSlot {
+      memory.stores.pointer(store).pointee.release(before: taken, pool: &memory.chunks)
+      releaseStoreIfEmpty(memory: &memory)
+    }
+    unacknowledgedOctets += UInt32(octets)
+    if Int(unacknowledgedOctets) > segmentOctets || wasNarrow || store != noSlot {
+      acknowledgeNow = true
+    } else if acknowledgeAt == .distantFuture {
+      acknowledgeAt = now + Self.acknowledgmentDelay
+    }
+  }
+
+  /// Copies what still lies in the device's buffers to the store: the turn ends, or order demands
+  /// it. Always succeeds for what `append` accepted.
+  mutating func settle(memory: inout TCPMemory) -> Bool {
+    guard pendingHead != noSlot else { return true }
+    guard openStore(memory: &memory) else { return false }
+    var position = payloadEnd - Int(pendingOctets)
+    while pendingHead != noSlot {
+      let slice = memory.pending[pendingHead].slice
+      if let base = slice.base {
+        let written = memory.stores.pointer(store).pointee.write(
+          position, base, slice.octets, pool: &memory.chunks)
+        precondition(written == slice.octets, "reserved by append")
+      }
+      position = position + slice.octets
+      removeFirstPending(memory: &memory)
+    }
+    pendingOctets = 0
+    return true
+  }
+
+  private mutating func consumePending(_ count: Int, memory: inout TCPMemory) {
+    var left = count
+    pendingOctets -= UInt32(count)
+    while left > 0, pendingHead != noSlot {
+      let slice = memory.pending[pendingHead].slice
+      if slice.octets <= left {
+        left -= slice.octets
+        removeFirstPending(memory: &memory)
+      } else if let base = slice.base {
+        memory.pending[pendingHead].slice = Slice(base + left, slice.octets - left)
+        left = 0
+      }
+    }
+  }
+
+  private mutating func removeFirstPending(memory: inout TCPMemory) {
+    let slot = pendingHead
+    pendingHead = memory.pending[slot].next
+    if pendingHead == noSlot { pendingTail = noSlot }
+    memory.pending.give(slot)
+    if memory.pending.count == 0 { memory.pendingChunks = 0 }
+  }
+
+  private mutating func releaseStoreIfEmpty(memory: inout TCPMemory) {
+    guard store != noSlot, memory.stores[store].runCount == 0,
+      untakenOctets == Int(pendingOctets)
+    else { return }
+    memory.stores.pointer(store).pointee.discard(pool: &memory.chunks)
+    memory.stores.give(store)
+    store = noSlot
+  }
+
+  /// Gives everything back; what was not taken is lost, and was never acknowledged.
+  mutating func discard(memory: inout TCPMemory) {
+    while pendingHead != noSlot { removeFirstPending(memory: &memory) }
+    pendingOctets = 0
+    if store != noSlot {
+      memory.stores.pointer(store).pointee.discard(pool: &memory.chunks)
+      memory.stores.give(store)
+      store = noSlot
+    }
+  }
+
+  // MARK: Acknowledging
+
+  /// The acknowledgement number to send: the FIN is acknowledged once the target was told.
+  func acknowledgment(finishTaken: Bool) -> SequenceNumber { finishTaken ? taken + 1 : taken }
+
+  /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
+  mutating func windowField(
+    acknowledgment: SequenceNumber, unscaled: Bool, segmentOctets: Int
+  ) -> UInt16 {
+    let shift = unscaled ? 0 : Int(scale)
+    let unit = 1 << shift
+    var edge = advertised
+    if untakenOctets == Int(pendingOctets) {  // the target keeps up
+      let open = taken + Int(windowLimit)
+      // receiver's silly window avoidance (RFC 1122 §4.2.3.3)
+      if open.distance(from: advertised) >= min(Int(windowLimit) / 2, segmentOctets) { edge = open }
+    }
+    let wanted = max(0, edge.distance(from: acknowledgment))
+    let floor = max(0, advertised.distance(from: acknowledgment))
+    var field = wanted >> shift
+    if field << shift < floor { field = (floor + unit - 1) >> shift }
+    field = min(field, 0xFFFF)
+    let told = acknowledgment + (field << shift)
+    if advertised.precedes(told) { advertised = told }
+    return UInt16(field)
+  }
+
+  /// SACK blocks to send.
+  func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
+    store == noSlot ? SACKBlocks() : memory.stores[store].selectiveAcknowledgment
+  }
+
+  /// An acknowledgement went out.
+  mutating func acknowledged(_ acknowledgment: SequenceNumber) {
+    lastAcknowledgment = acknowledgment
+    acknowledgeNow = false
+    acknowledgeAt = .distantFuture
+    unacknowledgedOctets = 0
+  }
+
+  mutating func acknowledgmentIsDue(at now: MonotonicInstant) {
+    if acknowledgeAt <= now {
+      acknowledgeNow = true
+      acknowledgeAt = .distantFuture
+    }
+  }
+}

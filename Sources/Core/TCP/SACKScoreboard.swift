@@ -1,0 +1,306 @@
+import Primitives
+import Wire
+
+// What is in flight: one record per transmission, in order of sequence number.
+//
+// A record covers what one frame carried, up to a whole segmentation-offload packet; cumulative and
+// selective acknowledgements trim and split records, so that marks always cover whole records. From
+// the marks comes the pipe (RFC 6675 §4): in flight, less what has arrived, less what is lost, plus
+// what was sent again. Loss is told by time as RACK does (RFC 8985 §6.2): a record is lost when one
+// sent later has arrived and the reordering window has passed.
+
+package struct SentRecord: BitwiseCopyable {
+  struct Marks: OptionSet, BitwiseCopyable {
+    let rawValue: UInt8
+    /// Selectively acknowledged.
+    static let arrived = Marks(rawValue: 1)
+    static let lost = Marks(rawValue: 2)
+    /// Sent again since it was marked lost, or at all: no RTT sample (Karn).
+    static let resent = Marks(rawValue: 4)
+    /// Was ever sent more than once.
+    static let ambiguous = Marks(rawValue: 8)
+  }
+
+  var start: SequenceNumber
+  var end: SequenceNumber
+  var sentAt: MonotonicInstant
+  var next: UInt32
+  var previous: UInt32
+  var marks: Marks
+
+  var octets: Int { end.distance(from: start) }
+}
+
+/// What an acknowledgement told.
+struct DeliveryReport {
+  /// Octets acknowledged now for the first time, cumulatively or selectively.
+  var deliveredOctets = 0
+  /// Octets acknowledged cumulatively.
+  var acknowledgedOctets = 0
+  var roundTrip: Interval?
+}
+
+package struct SACKScoreboard: BitwiseCopyable {
+  /// Records one flow may have: bounds what a peer can make us split and walk.
+  static let recordsMax = 1024
+
+  private var head = noSlot
+  private var tail = noSlot
+  private var recordCount: UInt32 = 0
+  private var arrivedOctets: UInt32 = 0
+  private var lostOctets: UInt32 = 0
+  private var resentOctets: UInt32 = 0
+  /// RACK.xmit_ts and RACK.end_seq: the latest-sent record known to have arrived.
+  private var latestArrivalSentAt = MonotonicInstant.zero
+  private var latestArrivalEnd = SequenceNumber(0)
+  /// RACK.rtt, microseconds.
+  private var latestArrivalRTT: UInt32 = 0
+
+  package init() {}
+
+  var isEmpty: Bool { head == noSlot }
+  var hasLost: Bool { lostOctets > resentOctets }
+  var hasArrived: Bool { arrivedOctets > 0 }
+  var arrived: Int { Int(arrivedOctets) }
+  var isFull: Bool { recordCount >= Self.recordsMax }
+
+  /// Octets estimated to be in the network, of `outstanding` that are not acknowledged.
+  func pipe(outstanding: Int) -> Int {
+    max(0, outstanding - Int(arrivedOctets) - Int(lostOctets) + Int(resentOctets))
+  }
+
+  /// Notes a first transmission behind all others. False when there is no record for it.
+  mutating func sent(
+    _ start: SequenceNumber, _ end: SequenceNumber, at now: MonotonicInstant,
+    records: inout Slab<SentRecord>
+  ) -> Bool {
+    guard recordCount < Self.recordsMax,
+      let slot = records.take(
+        SentRecord(start: start, end: end, sentAt: now, next: noSlot, previous: tail, marks: []))
+    else { return false }
+    if tail == noSlot { head = slot } else { records[tail].next = slot }
+    tail = slot
+    recordCount += 1
+    return true
+  }
+
+  /// The first lost record that is not sent again yet.
+  func firstLost(records: borrowing Slab<SentRecord>) -> UInt32 {
+    guard hasLost else { return noSlot }
+    var slot = head
+    while slot != noSlot {
+      let marks = records[slot].marks
+      if marks.contains(.lost) && !marks.contains(.resent) { return slot }
+      slot = records[slot].next
+    }
+    return noSlot
+  }
+
+  var first: UInt32 { head }
+  var last: UInt32 { tail }
+
+  /// Cuts a record after `octets`, so that its front can be sent again alone.
+  mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>) -> Bool {
+    let record = records[slot]
+    let middle = record.start + octets
+    guard
+      let rest = records.take(
+        SentRecord(
+          start: middle, end: record.end, sentAt: record.sentAt, next: record.next, previous: slot,
+          marks: record.marks))
+    else { return false }
+    if record.next == noSlot { tail = rest } else { records[record.next].previous = rest }
+    records[slot].end = middle
+    records[slot].next = rest
+    recordCount += 1
+    return true
+  }
+
+  /// Notes that a record was sent again.
+  mutating func resent(
+    _ slot: UInt32, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
+  ) {
+    let octets = UInt32(records[slot].octets)
+    if records[slot].marks.contains(.lost), !records[slot].marks.contains(.resent) {
+      resentOctets += octets
+      records[slot].marks.insert(.resent)
+    }
+    records[slot].marks.insert(.ambiguous)
+    records[slot].sentAt = now
+  }
+
+  /// Takes off everything before `acknowledgment`.
+  mutating func acknowledge(
+    upTo acknowledgment: SequenceNumber, at now: MonotonicInstant,
+    records: inout Slab<SentRecord>, report: inout DeliveryReport
+  ) {
+    while head != noSlot {
+      let slot = head
+      let record = records[slot]
+      if record.end.precedesOrEquals(acknowledgment) {
+        if !record.marks.contains(.arrived) {
+          report.deliveredOctets += record.octets
+          arrival(of: record, at: now, report: &report)
+        }
+        uncount(record.marks, UInt32(record.octets))
+        head = record.next
+        if head == noSlot { tail = noSlot } else { records[head].previous = noSlot }
+        records.give(slot)
+        recordCount -= 1
+      } else {
+        if record.start.precedes(acknowledgment) {
+          let octets = acknowledgment.distance(from: record.start)
+          if !record.marks.contains(.arrived) { report.deliveredOctets += octets }
+          uncount(record.marks, UInt32(octets))
+          records[slot].start = acknowledgment
+        }
+        return
+      }
+    }
+  }
+
+  /// Marks what [block.start, block.end) covers as arrived.
+  mutating func acknowledge(
+    selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
+    records: inout Slab<SentRecord>, report: inout DeliveryReport
+  ) {
+    var slot = head
+    while slot != noSlot {
+      let record = records[slot]
+      if block.end.precedesOrEquals(record.start) { return }
+      if record.end.precedesOrEquals(block.start) || record.marks.contains(.arrived) {
+        slot = record.next
+        continue
+      }
+      if record.start.precedes(block.start) {
+        guard !isFull,
+          split(slot, after: block.start.distance(from: record.start), records: &records)
+        else { return }
+        slot = records[slot].next
+        continue
+      }
+      if block.end.precedes(record.end) {
+        guard !isFull,
+          split(slot, after: block.end.distance(from: record.start), records: &records)
+        else { return }
+      }
+      let whole = records[slot]
+      uncount(whole.marks, UInt32(whole.octets))
+      report.deliveredOctets += whole.octets
+      arrival(of: whole, at: now, report: &report)
+      records[slot].marks = whole.marks.subtracting([.lost, .resent]).union(.arrived)
+      arrivedOctets += UInt32(whole.octets)
+      slot = whole.next
+    }
+  }
+
+  /// Marks as lost what was sent sufficiently long before something that has arrived
+  /// (RFC 8985 §6.2, step 5).
+  /// - Returns: whether anything is newly lost, and when to look again.
+  mutating func detectLoss(
+    reorderingWindow: Interval, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
+  ) -> (found: Bool, lookAgainAt: MonotonicInstant?) {
+    guard latestArrivalSentAt != .zero else { return (false, nil) }
+    let wait = Interval.microseconds(Int(latestArrivalRTT)) + reorderingWindow
+    var found = false
+    var again: MonotonicInstant?
+    var slot = head
+    while slot != noSlot {
+      let current = slot
+      let record = records[current]
+      slot = record.next
+      if record.marks.contains(.arrived) { continue }
+      if record.marks.contains(.lost) && !record.marks.contains(.resent) { continue }
+      guard sentBeforeLatestArrival(record) else {
+        if record.marks.isEmpty { break }  // first transmissions go by sequence: none is earlier
+        continue
+      }
+      let due = record.sentAt + wait
+      if due <= now {
+        markLost(current, records: records)
+        found = true
+      } else if again.map({ due < $0 }) ?? true {
+        again = due
+      }
+    }
+    return (found, again)
+  }
+
+  /// Marks the first segment lost: three duplicate acknowledgements from a peer without SACK
+  /// (RFC 5681 §3.2), or a partial acknowledgement (RFC 6582 §3.2).
+  mutating func loseFirst(segmentOctets: Int, records: inout Slab<SentRecord>) {
+    guard head != noSlot, !records[head].marks.contains(.lost) else { return }
+    if records[head].octets > segmentOctets, !isFull {
+      _ = split(head, after: segmentOctets, records: &records)
+    }
+    records[head].marks.insert(.lost)
+    lostOctets += UInt32(records[head].octets)
+  }
+
+  /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
+  /// expired, and the peer may have reneged (RFC 2018 §8).
+  mutating func loseAll(records: borrowing Slab<SentRecord>) {
+    arrivedOctets = 0
+    resentOctets = 0
+    lostOctets = 0
+    var slot = head
+    while slot != noSlot {
+      records[slot].marks = records[slot].marks.subtracting([.arrived, .resent]).union(.lost)
+      lostOctets += UInt32(records[slot].octets)
+      slot = records[slot].next
+    }
+    latestArrivalSentAt = .zero
+  }
+
+  /// Gives every record back.
+  mutating func discard(records: inout Slab<SentRecord>) {
+    while head != noSlot {
+      let next = records[head].next
+      records.give(head)
+      head = next
+    }
+    self = SACKScoreboard()
+  }
+
+  private mutating func markLost(_ slot: UInt32, records: borrowing Slab<SentRecord>) {
+    let octets = UInt32(records[slot].octets)
+    if records[slot].marks.contains(.lost) {
+      resentOctets -= octets  // the retransmission was lost too
+      records[slot].marks.remove(.resent)
+    } else {
+      records[slot].marks.insert(.lost)
+      lostOctets += octets
+    }
+  }
+
+  private func sentBeforeLatestArrival(_ record: SentRecord) -> Bool {
+    record.sentAt < latestArrivalSentAt
+      || (record.sentAt == latestArrivalSentAt && record.end.precedes(latestArrivalEnd))
+  }
+
+  private mutating func uncount(_ marks: SentRecord.Marks, _ octets: UInt32) {
+    if marks.contains(.arrived) { arrivedOctets -= octets }
+    if marks.contains(.lost) { lostOctets -= octets }
+    if marks.contains(.lost), marks.contains(.resent) { resentOctets -= octets }
+  }
+
+  /// A record arrived: RTT sample (Karn: only if it was sent once) and RACK's state (§6.2 step 2).
+  private mutating func arrival(
+    of record: SentRecord, at now: MonotonicInstant, report: inout DeliveryReport
+  ) {
+    let roundTrip = now - record.sentAt
+    if record.marks.contains(.ambiguous) {
+      // A retransmission's arrival is believed only if it cannot be the original's.
+      guard roundTrip.microseconds >= Int(latestArrivalRTT) else { return }
+    } else {
+      report.roundTrip = roundTrip
+    }
+    if latestArrivalSentAt < record.sentAt
+      || (latestArrivalSentAt == record.sentAt && latestArrivalEnd.precedes(record.end))
+    {
+      latestArrivalSentAt = record.sentAt
+      latestArrivalEnd = record.end
+      latestArrivalRTT = UInt32(clamping: roundTrip.microseconds)
+    }
+  }
+}

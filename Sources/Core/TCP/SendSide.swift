@@ -1,0 +1,378 @@
+import Primitives
+import Wire
+
+// The sending half: what the target has said, what of it is in flight, what is lost.
+//
+// SND.UNA ≤ SND.NXT ≤ SND.UNA + buffered octets (+ 1 for the FIN). SND.NXT never goes back: what is
+// sent again is sent from the scoreboard's records. New data waits for the peer's window and for
+// the congestion window; lost data goes first. The target's stream is passed on as it comes: no
+// Nagle delay here (the target's own stack has made that choice), but the sender's half of silly
+// window avoidance (RFC 1122 §4.2.3.4).
+
+package struct SendSide: BitwiseCopyable {
+  package enum Recovery: UInt8, Sendable, BitwiseCopyable { case none, fast, timeout }
+
+  /// Time-outs in a row without any answer before the connection is given up (R2 of RFC 1122
+  /// §4.2.3.5, above 100 s).
+  static let unansweredMax: UInt8 = 15
+
+  /// Send sequence variables (RFC 9293 §3.3.1).
+  package internal(set) var unacknowledged: SequenceNumber  // SND.UNA
+  package internal(set) var next: SequenceNumber  // SND.NXT
+  package internal(set) var windowOctets: UInt32 = 0  // SND.WND, after scaling
+  var windowSequence = SequenceNumber(0)  // SND.WL1
+  var windowAcknowledgment = SequenceNumber(0)  // SND.WL2
+  var windowMax: UInt32 = 0  // MAX.SND.WND
+
+  package internal(set) var buffer = SendBuffer()
+  var scoreboard = SACKScoreboard()
+  var estimator = RTTEstimator()
+  var congestion: CongestionControl
+  var retransmitAt = MonotonicInstant.distantFuture
+  var reorderAt = MonotonicInstant.distantFuture
+  private var lastSentAt = MonotonicInstant.zero
+  private var recoveryPoint = SequenceNumber(0)
+  let segmentOctets: UInt16
+  let peerScale: UInt8
+  let bufferMax: UInt32
+  private var recovery = Recovery.none
+  private var duplicateAcknowledgments: UInt8 = 0
+  private var backoff: UInt8 = 0
+  var unanswered: UInt8 = 0
+  private(set) var finishQueued = false
+  private(set) var finishSent = false
+  private var isWindowLimited = false
+
+  init(
+    initial: SequenceNumber, segmentOctets: UInt16, peerScale: UInt8, settings: TCPSettings
+  ) {
+    unacknowledged = initial
+    next = initial
+    self.segmentOctets = segmentOctets
+    self.peerScale = peerScale
+    bufferMax = settings.sendBufferOctets
+    congestion = CongestionControl(
+      algorithm: settings.algorithm, segmentOctets: Int(segmentOctets))
+  }
+
+  var outstanding: Int { next.distance(from: unacknowledged) }
+  /// Payload of `outstanding`: all but the FIN.
+  private var outstandingPayload: Int { outstanding - (finishSent ? 1 : 0) }
+  /// Payload that was never sent.
+  var unsent: Int { Int(buffer.octets) - outstandingPayload }
+  var pipe: Int { scoreboard.pipe(outstanding: outstanding) }
+  /// Octets that the peer's window leaves for new data.
+  private var windowRoom: Int {
+    max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
+  }
+
+  /// Octets the buffer may still grow by: bounded by what the peer can be expected to take.
+  func bufferRoom(pool: borrowing ChunkPool) -> Int {
+    let wanted = min(Int(bufferMax), max(2 * Int(congestion.window), 256 * 1024))
+    return max(0, wanted - Int(buffer.octets))
+  }
+
+  mutating func queueFinish() { finishQueued = true }
+
+  // MARK: Handshake
+
+  /// The window of the peer's SYN, which is never scaled (RFC 7323 §2.2).
+  mutating func openWindow(_ syn: TCPHeader) {
+    windowOctets = UInt32(syn.window)
+    windowMax = windowOctets
+    windowSequence = syn.sequence
+    windowAcknowledgment = syn.acknowledgment
+  }
+
+  /// SYN-ACK went out: for the first time, by the timer, or because the SYN came again, which does
+  /// not move the timer.
+  mutating func answered(at now: MonotonicInstant) {
+    lastSentAt = outstanding == 0 ? now : .zero
+    next = unacknowledged + 1
+    if retransmitAt == .distantFuture {
+      retransmitAt = now + estimator.timeout(backedOff: Int(unanswered))
+    }
+  }
+
+  /// Our SYN is acknowledged. Its round trip counts if it was sent once (Karn); if the timer had to
+  /// send it again, the window starts small (RFC 5681 §3.1).
+  mutating func synchronized(at now: MonotonicInstant) {
+    if lastSentAt != .zero { estimator.measured(now - lastSentAt) }
+    if unanswered > 0 { congestion.handshakeTimedOut(segmentOctets: Int(segmentOctets)) }
+    unacknowledged = next
+    unanswered = 0
+    retransmitAt = .distantFuture
+    lastSentAt = .zero
+  }
+
+  // MARK: Acknowledgements
+
+  /// The peer's window (RFC 9293 §3.10.7.4: only from segments that are not older).
+  /// - Returns: whether it grew.
+  mutating func updateWindow(
+    _ header: TCPHeader, scaled: Bool, memory: borrowing TCPMemory
+  ) -> Bool {
+    guard
+      windowSequence.precedes(header.sequence)
+        || (windowSequence == header.sequence
+          && windowAcknowledgment.precedesOrEquals(header.acknowledgment))
+    else { return false }
+    let octets = UInt32(header.window) << (scaled ? UInt32(peerScale) : 0)
+    let grew = octets > windowOctets
+    let wasClosed = windowOctets == 0
+    windowOctets = octets
+    windowMax = max(windowMax, octets)
+    windowSequence = header.sequence
+    windowAcknowledgment = header.acknowledgment
+    if grew, wasClosed || outstanding == 0 {  // no longer probing
+      backoff = 0
+      retransmitAt = .distantFuture
+      // a closed window let nothing in: probes are sent again at once
+      scoreboard.loseAll(records: memory.sent)
+    }
+    return grew
+  }
+
+  /// Takes an acceptable acknowledgement.
+  /// - Returns: octets of payload freed, and whether our FIN is now acknowledged.
+  mutating func acknowledge(
+    _ header: TCPHeader, carriesData: Bool, windowChanged: Bool, at now: MonotonicInstant,
+    memory: inout TCPMemory
+  ) -> (freed: Int, finished: Bool) {
+    let acknowledgment = header.acknowledgment
+    var report = DeliveryReport()
+    let advance = acknowledgment.distance(from: unacknowledged)
+    let pipeBefore = pipe
+    var freed = 0
+    var finished = false
+    unanswered = 0
+    if advance > 0 {
+      finished = finishSent && acknowledgment == next
+      freed = advance - (finished ? 1 : 0)
+      report.acknowledgedOctets = advance
+      scoreboard.acknowledge(
+        upTo: acknowledgment, at: now, records: &memory.sent, report: &report)
+      buffer.release(freed, pool: &memory.chunks)
+      unacknowledged = acknowledgment
+      duplicateAcknowledgments = 0
+      backoff = 0
+    } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
+      duplicateAcknowledgments &+= duplicateAcknowledgments < 255 ? 1 : 0
+    }
+    let blocks = header.options.sackBlocks
+    for i in 0..<blocks.count {
+      let block = blocks[i]
+      guard unacknowledged.precedes(block.start), block.start.precedes(block.end),
+        block.end.precedesOrEquals(next)
+      else { continue }
+      scoreboard.acknowledge(
+        selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
+        report: &report)
+    }
+    if let roundTrip = report.roundTrip { estimator.measured(roundTrip) }
+
+    detectLoss(at: now, memory: &memory)
+    react(to: report, advance: advance, pipeBefore: pipeBefore, at: now, memory: &memory)
+    if advance > 0 {
+      retransmitAt = outstanding == 0 ? .distantFuture : now + estimator.timeout
+    }
+    return (freed, finished)
+  }
+
+  /// Recovery's end, and the congestion window's growth.
+  private mutating func react(
+    to report: DeliveryReport, advance: Int, pipeBefore: Int, at now: MonotonicInstant,
+    memory: inout TCPMemory
+  ) {
+    guard advance > 0 else { return }
+    switch recovery {
+    case .none: break
+    case .fast, .timeout:
+      if recoveryPoint.precedesOrEquals(unacknowledged) {
+        recovery = .none
+      } else if recovery == .fast {
+        if !scoreboard.hasArrived { loseFirst(memory: &memory) }  // RFC 6582 §3.2
+        return
+      }
+    }
+    if isWindowLimited || pipeBefore + Int(segmentOctets) >= Int(congestion.window) {
+      congestion.acknowledged(
+        report.acknowledgedOctets, segmentOctets: Int(segmentOctets),
+        smoothedRTT: estimator.smoothed, at: now)
+    }
+  }
+
+  private mutating func detectLoss(at now: MonotonicInstant, memory: inout TCPMemory) {
+    reorderAt = .distantFuture
+    guard !scoreboard.isEmpty else { return }
+    var found = false
+    if scoreboard.hasArrived {
+      let patient = recovery == .none && scoreboard.arrived < 3 * Int(segmentOctets)
+      let window =
+        patient
+        ? Interval.microseconds(Int(estimator.least == .max ? 0 : estimator.least / 4))
+        : Interval.zero
+      let result = scoreboard.detectLoss(
+        reorderingWindow: window, at: now, records: memory.sent)
+      found = result.found
+      reorderAt = result.lookAgainAt ?? .distantFuture
+    } else if duplicateAcknowledgments == 3, recovery == .none {
+      loseFirst(memory: &memory)
+      found = true
+    }
+    if found, recovery == .none {
+      recovery = .fast
+      recoveryPoint = next
+      congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+    }
+  }
+
+  private mutating func loseFirst(memory: inout TCPMemory) {
+    scoreboard.loseFirst(segmentOctets: Int(segmentOctets), records: &memory.sent)
+  }
+
+  // MARK: Deadlines
+
+  /// The reordering window passed (RFC 8985 §6.3).
+  mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
+    guard reorderAt <= now else { return }
+    detectLoss(at: now, memory: &memory)
+  }
+
+  /// The retransmission or persist timer expired.
+  /// - Returns: false when the peer has been silent for too long: give up.
+  mutating func retransmissionDeadline(at now: MonotonicInstant, memory: inout TCPMemory) -> Bool {
+    guard retransmitAt <= now else { return true }
+    retransmitAt = .distantFuture
+    guard outstanding > 0 || unsent > 0 else { return true }
+    unanswered += 1
+    guard unanswered <= Self.unansweredMax else { return false }
+    backoff = min(backoff + 1, 30)
+    if outstanding > 0 {
+      scoreboard.loseAll(records: memory.sent)
+      duplicateAcknowledgments = 0
+      reorderAt = .distantFuture
+      if windowOctets > 0 {  // a closed window is not congestion
+        if recovery != .timeout || recoveryPoint.precedesOrEquals(unacknowledged) {
+          congestion.timedOut(
+            flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+        }
+        recovery = .timeout
+        recoveryPoint = next
+      }
+    } else {
+      probeDue = true
+    }
+    return true
+  }
+
+  /// The persist timer asks for one octet beyond the window (RFC 9293 §3.8.6.1).
+  private(set) var probeDue = false
+
+  private mutating func armRetransmission(at now: MonotonicInstant) {
+    if retransmitAt == .distantFuture {
+      retransmitAt = now + estimator.timeout(backedOff: Int(backoff))
+    }
+  }
+
+  // MARK: What to send
+
+  /// One piece to emit: [start, start + octets), and the FIN behind it.
+  struct Burst {
+    var start: SequenceNumber
+    var octets: Int
+    var finish: Bool
+    var push: Bool
+  }
+
+  /// The next piece that may be sent now, at most `burstOctets` long (0: one segment); its record
+  /// is kept. nil when nothing may.
+  mutating func nextBurst(
+    burstOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> Burst? {
+    let mss = Int(segmentOctets)
+    let frameMax = max(mss, burstOctets / mss * mss)
+    if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
+
+    isWindowLimited = false
+    if outstanding == 0, lastSentAt != .zero, now - lastSentAt > estimator.timeout {
+      congestion.restarted(segmentOctets: mss)
+    }
+    let dataLeft = unsent
+    var octets = 0
+    if dataLeft > 0 {
+      if probeDue {
+        octets = min(dataLeft, max(1, min(windowRoom, mss)))
+      } else {
+        let congestionRoom = max(0, Int(congestion.window) - pipe)
+        let room = min(windowRoom, congestionRoom)
+        octets = min(dataLeft, room, frameMax)
+        if octets < dataLeft {
+          isWindowLimited = congestionRoom <= windowRoom
+          if octets >= mss {
+            octets -= octets % mss
+          } else if outstanding > 0 || octets < min(mss, Int(windowMax) / 2) {
+            if room < mss { octets = 0 }  // wait for a window worth a segment
+          }
+        }
+      }
+    }
+    let last = octets == dataLeft
+    let finish = finishQueued && !finishSent && last && !probeDue && (octets > 0 || windowRoom > 0 || outstanding == 0)
+    probeDue = false
+    guard octets > 0 || finish else {
+      if dataLeft > 0, outstanding == 0 { armRetransmission(at: now) }  // persist
+      return nil
+    }
+    let start = next
+    let end = start + octets + (finish ? 1 : 0)
+    guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
+      if outstanding == 0 { armRetransmission(at: now) }
+      return nil
+    }
+    next = end
+    if finish { finishSent = true }
+    lastSentAt = now
+    armRetransmission(at: now)
+    return Burst(start: start, octets: octets, finish: finish, push: last)
+  }
+
+  /// The first lost piece, when the congestion window has room for it.
+  private mutating func nextLost(
+    frameMax: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> Burst? {
+    let slot = scoreboard.firstLost(records: memory.sent)
+    guard slot != noSlot else { return nil }
+    let mss = Int(segmentOctets)
+    var room = Int(congestion.window) - pipe
+    let isFirst = slot == scoreboard.first
+    if room < mss {
+      guard isFirst, pipe == 0 || recovery == .fast else { return nil }
+      room = mss  // the first loss is mended at once (RFC 6675 §5, step 4.3)
+    }
+    // a shrunken or closed window is probed, not flooded
+    if windowOctets == 0 { room = 1 }
+    var limit = min(frameMax, max(1, room))
+    if limit >= mss { limit -= limit % mss }
+    if memory.sent[slot].octets > limit {
+      guard !scoreboard.isFull, scoreboard.split(slot, after: limit, records: &memory.sent) else {
+        return nil
+      }
+    }
+    let record = memory.sent[slot]
+    scoreboard.resent(slot, at: now, records: memory.sent)
+    lastSentAt = now
+    armRetransmission(at: now)
+    let finish = finishSent && record.end == next
+    return Burst(
+      start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
+      push: record.end == next)
+  }
+
+  mutating func discard(memory: inout TCPMemory) {
+    buffer.discard(pool: &memory.chunks)
+    scoreboard.discard(records: &memory.sent)
+    retransmitAt = .distantFuture
+    reorderAt = .distantFuture
+  }
+}

@@ -1,0 +1,181 @@
+import Primitives
+import Wire
+
+// What goes out: SYN-ACK, data, acknowledgements, resets.
+
+extension TCPEndpoint {
+  /// Puts what may be sent now into `frames`.
+  /// - Returns: false when the queue is full and more is to be sent: drain it and call again.
+  package mutating func transmit(
+    at now: MonotonicInstant, path: TCPPath, memory: inout TCPMemory, frames: inout FrameQueue
+  ) -> Bool {
+    switch state {
+    case .listen, .closed: return true
+    case .synReceived:
+      guard answerDue else { break }
+      guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
+        return false
+      }
+      sendAnswer(at: now, path: path, frames: &frames)
+      return true
+    case .established, .closeWait, .finWait1, .closing, .lastAck:
+      let slicesMax = max(path.burstOctets, Int(send.segmentOctets)) / ChunkPool.chunkOctets + 2
+      while true {
+        guard
+          frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: slicesMax)
+        else { return false }
+        guard
+          let burst = send.nextBurst(
+            burstOctets: path.burstOctets, at: now, memory: &memory)
+        else { break }
+        emit(burst, at: now, path: path, memory: memory, frames: &frames)
+      }
+    case .finWait2, .timeWait: break
+    }
+    guard receive.acknowledgeNow || challengeDue else { return true }
+    guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
+      return false
+    }
+    sendAcknowledgment(at: now, path: path, memory: memory, frames: &frames)
+    return true
+  }
+
+  /// SYN-ACK with the options that the client offered (RFC 9293 §3.10.7.2, RFC 7323 §2.2).
+  private mutating func sendAnswer(
+    at now: MonotonicInstant, path: TCPPath, frames: inout FrameQueue
+  ) {
+    answerDue = false
+    var options = TCPOptions()
+    options.maximumSegmentSize = offeredSegmentOctets
+    options.sackPermitted = permitsSACK
+    if peerScales { options.windowScale = receive.scale }
+    if usesTimestamps { options.timestamp = timestamp(at: now) }
+    let acknowledgment = receive.taken
+    let window = receive.windowField(
+      acknowledgment: acknowledgment, unscaled: true, segmentOctets: Int(send.segmentOctets))
+    write(
+      sequence: send.unacknowledged, acknowledgment: acknowledgment, flags: [.syn, .ack],
+      window: window, options: options, path: path, frames: &frames)
+    receive.acknowledged(acknowledgment)
+    send.answered(at: now)
+  }
+
+  private mutating func emit(
+    _ burst: SendSide.Burst, at now: MonotonicInstant, path: TCPPath, memory: borrowing TCPMemory,
+    frames: inout FrameQueue
+  ) {
+    let header = frames.reserve(headerOctets: PacketWriter.tcpHeaderOctetsMax)
+    if burst.octets > 0 {
+      send.buffer.append(
+        offset: burst.start.distance(from: send.unacknowledged), count: burst.octets,
+        pool: memory.chunks, to: &frames)
+    }
+    var flags: TCPFlags = .ack
+    if burst.push { flags.insert(.psh) }
+    if burst.finish { flags.insert(.fin) }
+    // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
+    let owed = receive.acknowledgeNow
+    var fields = acknowledgmentFields(at: now, memory: memory)
+    if !fields.options.sackBlocks.isEmpty {
+      fields.options.sackBlocks = SACKBlocks()
+      receive.acknowledgeNow = owed
+    }
+    let used = PacketWriter.tcp(
+      to: header, source: path.tuple.virtual, destination: path.tuple.client,
+      header: TCPHeader(
+        sourcePort: path.tuple.virtualPort, destinationPort: path.tuple.clientPort,
+        sequence: burst.start, acknowledgment: fields.acknowledgment, flags: flags,
+        window: fields.window, options: fields.options),
+      payload: frames.openPayload, payloadOctets: burst.octets,
+      segmentOctets: Int(send.segmentOctets), checksum: path.checksum)
+    frames.commit(headerOctets: used)
+  }
+
+  private mutating func sendAcknowledgment(
+    at now: MonotonicInstant, path: TCPPath, memory: borrowing TCPMemory, frames: inout FrameQueue
+  ) {
+    challengeDue = false
+    let fields = acknowledgmentFields(at: now, memory: memory)
+    write(
+      sequence: send.next, acknowledgment: fields.acknowledgment, flags: .ack,
+      window: fields.window, options: fields.options, path: path, frames: &frames)
+  }
+
+  /// Acknowledgement, window and options of any segment sent now; notes that they were sent.
+  private mutating func acknowledgmentFields(
+    at now: MonotonicInstant, memory: borrowing TCPMemory
+  ) -> (acknowledgment: SequenceNumber, window: UInt16, options: TCPOptions) {
+    var options = TCPOptions()
+    if usesTimestamps { options.timestamp = timestamp(at: now) }
+    if permitsSACK { options.sackBlocks = receive.selectiveAcknowledgment(memory: memory) }
+    let acknowledgment = receive.acknowledgment(finishTaken: finishTaken)
+    let window = receive.windowField(
+      acknowledgment: acknowledgment, unscaled: !peerScales,
+      segmentOctets: Int(send.segmentOctets))
+    receive.acknowledged(acknowledgment)
+    return (acknowledgment, window, options)
+  }
+
+  private func timestamp(at now: MonotonicInstant) -> TCPTimestamp {
+    // 1 ms ticks: RFC 7323 §5.4 allows 1 ms to 1 s.
+    TCPTimestamp(
+      value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ timestampOffset,
+      echo: recentTimestamp)
+  }
+
+  private func write(
+    sequence: SequenceNumber, acknowledgment: SequenceNumber, flags: TCPFlags, window: UInt16,
+    options: TCPOptions, path: TCPPath, frames: inout FrameQueue
+  ) {
+    let memory = frames.reserve(headerOctets: PacketWriter.tcpHeaderOctetsMax)
+    let used = PacketWriter.tcp(
+      to: memory, source: path.tuple.virtual, destination: path.tuple.client,
+      header: TCPHeader(
+        sourcePort: path.tuple.virtualPort, destinationPort: path.tuple.clientPort,
+        sequence: sequence, acknowledgment: acknowledgment, flags: flags, window: window,
+        options: options),
+      payload: UnsafeBufferPointer(start: nil, count: 0), payloadOctets: 0, segmentOctets: 0,
+      checksum: path.checksum)
+    frames.commit(headerOctets: used)
+  }
+
+  /// Puts a reset into `frames`: the conversation is over, or the held SYN is refused
+  /// (RFC 9293 §3.10.7.1: sequence 0, acknowledging the SYN). The caller releases the endpoint.
+  package func reset(path: TCPPath, frames: inout FrameQueue) {
+    guard state != .closed, state != .timeWait,
+      frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0)
+    else { return }
+    let sequence = state == .listen ? SequenceNumber(0) : send.next
+    write(
+      sequence: sequence, acknowledgment: receive.acknowledgment(finishTaken: finishTaken),
+      flags: [.rst, .ack], window: 0, options: TCPOptions(), path: path, frames: &frames)
+  }
+
+  /// Answers a segment that belongs to no conversation (RFC 9293 §3.10.7.1).
+  /// - Returns: false when there was no room for the frame.
+  package static func refuse(
+    _ segment: TCPSegment, path: TCPPath, frames: inout FrameQueue
+  ) -> Bool {
+    let header = segment.header
+    guard !header.flags.contains(.rst) else { return true }
+    guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
+      return false
+    }
+    var length = segment.payload.octets
+    if header.flags.contains(.syn) { length += 1 }
+    if header.flags.contains(.fin) { length += 1 }
+    let acknowledges = header.flags.contains(.ack)
+    let memory = frames.reserve(headerOctets: PacketWriter.tcpHeaderOctetsMax)
+    let used = PacketWriter.tcp(
+      to: memory, source: path.tuple.virtual, destination: path.tuple.client,
+      header: TCPHeader(
+        sourcePort: path.tuple.virtualPort, destinationPort: path.tuple.clientPort,
+        sequence: acknowledges ? header.acknowledgment : SequenceNumber(0),
+        acknowledgment: acknowledges ? SequenceNumber(0) : header.sequence + length,
+        flags: acknowledges ? .rst : [.rst, .ack], window: 0),
+      payload: UnsafeBufferPointer(start: nil, count: 0), payloadOctets: 0, segmentOctets: 0,
+      checksum: path.checksum)
+    frames.commit(headerOctets: used)
+    return true
+  }
+}

@@ -1,0 +1,404 @@
+import Primitives
+import Wire
+
+// One end of a client's TCP connection (RFC 9293), without clock, socket or memory of its own.
+//
+// Made from a client's SYN, which it holds unanswered (`listen`) until the target is connected:
+// `answer` sends SYN-ACK, `transmit` after `refuse` a reset. From then on
+//   segmentArrives   takes what the client sends, and says what it means
+//   gather, took     pass payload on to the target
+//   room, commit     take what the target says
+//   transmit         puts frames into a queue: data, lost data, FIN, acknowledgements
+//   handleDeadline   when `nextDeadline` has come
+// Everything an endpoint keeps lies in a `TCPMemory` that is handed in; `release` gives it back.
+// Acknowledged is only what the target's socket took: see ReceiveSide.
+
+package struct TCPEndpoint: BitwiseCopyable {
+  package internal(set) var state: TCPState = .listen
+  package internal(set) var send: SendSide
+  package internal(set) var receive: ReceiveSide
+  /// TS.Recent (RFC 7323 §4.3).
+  var recentTimestamp: UInt32 = 0
+  var timestampOffset: UInt32 = 0
+  private var timeWaitUntil = MonotonicInstant.distantFuture
+  var peerScales = false
+  var usesTimestamps = false
+  var permitsSACK = false
+  var answerDue = false
+  var finishTaken = false
+  var challengeDue = false
+  let offeredSegmentOctets: UInt16
+  private let timeWait: Interval
+
+  /// A passive open: LISTEN meets a SYN (RFC 9293 §3.10.7.2). Nothing is sent yet.
+  /// - Parameters:
+  ///   - initialSequence: ISS, unpredictable (RFC 6528).
+  ///   - timestampOffset: what our timestamps are counted from, unpredictable (RFC 7323 §7.1).
+  package init(
+    holding syn: TCPHeader, isIPv4: Bool, initialSequence: SequenceNumber, timestampOffset: UInt32,
+    settings: TCPSettings
+  ) {
+    let options = syn.options
+    usesTimestamps = options.timestamp != nil
+    permitsSACK = options.sackPermitted
+    peerScales = options.windowScale != nil
+    recentTimestamp = options.timestamp?.value ?? 0
+    self.timestampOffset = timestampOffset
+    offeredSegmentOctets = settings.segmentOctets
+    timeWait = settings.timeWait
+    // RFC 9293 §3.7.1: 536 and 1220 when the peer does not say.
+    let peerSegment = options.maximumSegmentSize ?? (isIPv4 ? 536 : 1220)
+    let timestampOctets: UInt16 = usesTimestamps ? 12 : 0
+    let segment = max(Self.segmentOctetsMin, min(peerSegment, settings.segmentOctets)) - timestampOctets
+    send = SendSide(
+      initial: initialSequence, segmentOctets: segment, peerScale: options.windowScale ?? 0,
+      settings: settings)
+    receive = ReceiveSide(
+      initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
+      windowLimit: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF))
+    send.openWindow(syn)
+  }
+
+  /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.
+  static let segmentOctetsMin: UInt16 = 88
+  /// The shift of the windows that we advertise: 8 MiB in steps of 128 octets.
+  static let windowScale: UInt8 = 7
+  /// SYN-ACKs without an answer before the connection is given up.
+  static let answersMax: UInt8 = 5
+
+  // MARK: From the one who joins both sides
+
+  /// The target is connected: answer the SYN.
+  package mutating func answer() {
+    precondition(state == .listen, "the SYN is held")
+    state = .synReceived
+    answerDue = true
+  }
+
+  /// What the target is to be given next.
+  package func gather(
+    memory: borrowing TCPMemory, into slices: UnsafeMutableBufferPointer<Slice>
+  ) -> (slices: Int, octets: Int) {
+    receive.gather(memory: memory, into: slices)
+  }
+
+  /// The target's socket took this many octets of what was gathered.
+  package mutating func took(_ octets: Int, at now: MonotonicInstant, memory: inout TCPMemory) {
+    receive.took(octets, segmentOctets: Int(send.segmentOctets), at: now, memory: &memory)
+  }
+
+  /// The turn ends: keeps what the target did not take.
+  package mutating func settle(memory: inout TCPMemory) { _ = receive.settle(memory: &memory) }
+
+  /// Whether the client's FIN is in and everything before it was taken.
+  package var isFinishReady: Bool { receive.finishArrived && receive.isDrained && !finishTaken }
+
+  /// The target was told that the client has finished: its FIN may be acknowledged. Only now does
+  /// TIME-WAIT begin, if that is the state: a client's FIN counts when it is acknowledged.
+  /// - Returns: `.timeWait` if so.
+  package mutating func finishWasTaken(at now: MonotonicInstant) -> SegmentOutcome {
+    finishTaken = true
+    receive.acknowledgeNow = true
+    guard state == .timeWait else { return [] }
+    timeWaitUntil = now + timeWait
+    return .timeWait
+  }
+
+  /// Opens room for the target's octets; see `SendBuffer.room`.
+  package mutating func room(
+    limit: Int, memory: inout TCPMemory, slices: UnsafeMutableBufferPointer<Slice>
+  ) -> Int {
+    let spare = (memory.chunks.available - memory.pendingChunks - 1) * ChunkPool.chunkOctets
+    let octets = min(limit, send.bufferRoom(pool: memory.chunks), spare)
+    guard octets > 0, !send.finishQueued else { return 0 }
+    return send.buffer.room(limit: octets, pool: &memory.chunks, slices: slices)
+  }
+
+  /// Octets that the target may say now.
+  package func roomOctets(memory: borrowing TCPMemory) -> Int {
+    send.finishQueued ? 0 : send.bufferRoom(pool: memory.chunks)
+  }
+
+  /// Takes `octets` of the room.
+  package mutating func commit(_ octets: Int, memory: inout TCPMemory) {
+    send.buffer.commit(octets, pool: &memory.chunks)
+  }
+
+  /// The target has finished: FIN behind its last octet (RFC 9293 §3.10.4).
+  package mutating func finish() {
+    switch state {
+    case .synReceived, .established:
+      send.queueFinish()
+      if state == .established { state = .finWait1 }
+    case .closeWait:
+      send.queueFinish()
+      state = .lastAck
+    case .listen, .finWait1, .finWait2, .closing, .timeWait, .lastAck, .closed:
+      break
+    }
+  }
+
+  /// Nothing will be sent or taken any more; gives back all memory.
+  package mutating func release(memory: inout TCPMemory) {
+    state = .closed
+    send.discard(memory: &memory)
+    receive.discard(memory: &memory)
+    timeWaitUntil = .distantFuture
+  }
+
+  // MARK: Segments
+
+  /// RFC 9293 §3.10.7.
+  package mutating func segmentArrives(
+    _ segment: TCPSegment, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    let header = segment.header
+    switch state {
+    case .closed:
+      // a SYN comes again, and meets a free slot then
+      guard header.flags.isOpening else { return .refuse }
+      memory.drops.count(.duplicateSYN)
+      return []
+    case .listen: return heldSegment(header, memory: &memory)
+    case .timeWait where finishTaken && header.flags.isOpening:
+      if isLaterIncarnation(header) { return .reincarnated }
+    case .synReceived, .established, .finWait1, .finWait2, .closing, .timeWait, .closeWait, .lastAck:
+      break
+    }
+    // First, the sequence number; PAWS before it (RFC 7323 §5.3).
+    let length = segment.payload.octets + (header.flags.contains(.fin) ? 1 : 0)
+    if header.flags.contains(.syn) { return synInConversation(header, memory: &memory) }
+    if usesTimestamps, let timestamp = header.options.timestamp, !header.flags.contains(.rst),
+      Int32(bitPattern: timestamp.value &- recentTimestamp) < 0
+    {
+      memory.drops.count(.pawsRejected)
+      receive.acknowledgeNow = true
+      return .transmit
+    }
+    guard receive.accepts(header.sequence, segmentOctets: length) else {
+      return unacceptable(header, length: length, at: now, memory: &memory)
+    }
+    // Second, RST (RFC 5961 §3.2).
+    if header.flags.contains(.rst) {
+      guard receive.isExact(header.sequence) else {
+        challengeDue = true
+        return .transmit
+      }
+      return peerReset(memory: &memory)
+    }
+    noteTimestamp(header)
+    // Fifth, ACK.
+    guard header.flags.contains(.ack) else {
+      memory.drops.count(.badTCPFlags)
+      return []
+    }
+    var outcome: SegmentOutcome = .transmit
+    if state == .synReceived {
+      guard header.acknowledgment == send.next, send.outstanding > 0 else {
+        memory.drops.count(.badAcknowledgment)
+        return .refuse
+      }
+      handshakeCompleted(at: now)
+      outcome.insert(.established)
+    }
+    guard acknowledgmentIsAcceptable(header) else {
+      memory.drops.count(.badAcknowledgment)
+      challengeDue = true
+      return .transmit
+    }
+    let windowBefore = send.windowOctets
+    let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
+    let (freed, finished) = send.acknowledge(
+      header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets, at: now,
+      memory: &memory)
+    if freed > 0 || grew { outcome.insert(.room) }
+    if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
+    if state == .closed { return outcome }
+    // Seventh and eighth, payload and FIN.
+    if length > 0 { outcome.formUnion(payloadArrives(segment, at: now, memory: &memory)) }
+    return outcome
+  }
+
+  private mutating func payloadArrives(
+    _ segment: TCPSegment, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    guard state.receives else {
+      receive.acknowledgeNow = true
+      restartTimeWait(at: now)
+      return []
+    }
+    let outcome = receive.arrive(
+      segment.header.sequence, payload: segment.payload,
+      finish: segment.header.flags.contains(.fin), segmentOctets: Int(send.segmentOctets),
+      at: now, memory: &memory)
+    guard outcome.contains(.finished) else { return outcome }
+    switch state {
+    case .synReceived, .established: state = send.finishQueued ? .closing : .closeWait
+    case .finWait1: state = .closing
+    case .finWait2: return outcome.union(enterTimeWait(at: now, memory: &memory))
+    case .listen, .closing, .timeWait, .closeWait, .lastAck, .closed: break
+    }
+    return outcome
+  }
+
+  /// A held SYN's client speaks again: the same SYN (ignored while the target is being connected),
+  /// or a reset, which must be at RCV.NXT.
+  private mutating func heldSegment(
+    _ header: TCPHeader, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    if header.flags.contains(.rst) {
+      guard header.sequence == receive.next else {
+        memory.drops.count(.outOfWindow)
+        return []
+      }
+      return peerReset(memory: &memory)
+    }
+    memory.drops.count(header.flags.contains(.syn) ? .duplicateSYN : .outOfWindow)
+    return []
+  }
+
+  /// SYN in a synchronized state: a challenge ACK (RFC 5961 §4.2); the handshake's own SYN again:
+  /// the SYN-ACK again (RFC 9293 §3.10.7.4).
+  private mutating func synInConversation(
+    _ header: TCPHeader, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    if state == .synReceived, header.sequence + 1 == receive.taken, !header.flags.contains(.ack) {
+      memory.drops.count(.duplicateSYN)
+      answerDue = true
+    } else {
+      challengeDue = true
+    }
+    return .transmit
+  }
+
+  private mutating func unacceptable(
+    _ header: TCPHeader, length: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    if header.flags.contains(.rst) {
+      if receive.isExact(header.sequence) { return peerReset(memory: &memory) }
+      memory.drops.count(.outOfWindow)
+      return []
+    }
+    // A window probe or an old duplicate still acknowledges and updates: RFC 9293 §3.10.7.4 asks
+    // for acceptable ACKs to be heard when the window is zero.
+    let nearby = header.sequence.distance(from: receive.next)
+    if state != .synReceived, header.flags.contains(.ack), nearby <= 0, nearby > -(1 << 20),
+      acknowledgmentIsAcceptable(header)
+    {
+      let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
+      let (freed, finished) = send.acknowledge(
+        header, carriesData: true, windowChanged: false, at: now, memory: &memory)
+      receive.acknowledgeNow = true
+      var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
+      if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
+      if header.flags.contains(.fin) { restartTimeWait(at: now) }
+      return outcome
+    }
+    memory.drops.count(.outOfWindow)
+    challengeDue = true
+    return .transmit
+  }
+
+  private func acknowledgmentIsAcceptable(_ header: TCPHeader) -> Bool {
+    // RFC 5961 §5.2: (SND.UNA - MAX.SND.WND) ≤ SEG.ACK ≤ SND.NXT
+    let behind = send.unacknowledged.distance(from: header.acknowledgment)
+    return header.acknowledgment.precedesOrEquals(send.next) && behind <= Int(send.windowMax)
+  }
+
+  private mutating func noteTimestamp(_ header: TCPHeader) {
+    guard usesTimestamps, let timestamp = header.options.timestamp,
+      Int32(bitPattern: timestamp.value &- recentTimestamp) >= 0,
+      header.sequence.precedesOrEquals(receive.lastAcknowledgment)
+    else { return }
+    recentTimestamp = timestamp.value
+  }
+
+  private func isLaterIncarnation(_ header: TCPHeader) -> Bool {
+    if usesTimestamps, let timestamp = header.options.timestamp {
+      let difference = Int32(bitPattern: timestamp.value &- recentTimestamp)
+      if difference != 0 { return difference > 0 }
+    }
+    return receive.next.precedes(header.sequence)
+  }
+
+  private mutating func handshakeCompleted(at now: MonotonicInstant) {
+    send.synchronized(at: now)
+    state = send.finishQueued ? .finWait1 : .established
+  }
+
+  private mutating func peerReset(memory: inout TCPMemory) -> SegmentOutcome {
+    release(memory: &memory)
+    return .reset
+  }
+
+  private mutating func ourFinishAcknowledged(
+    at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    switch state {
+    case .finWait1:
+      state = .finWait2
+      return []
+    case .closing: return enterTimeWait(at: now, memory: &memory)
+    case .lastAck:
+      // Seen from the client, our FIN crosses its own until that is acknowledged.
+      guard finishTaken else { return enterTimeWait(at: now, memory: &memory) }
+      release(memory: &memory)
+      return .closed
+    case .listen, .synReceived, .established, .finWait2, .timeWait, .closeWait, .closed: return []
+    }
+  }
+
+  /// The state of the client's half is kept: octets before its FIN may not all be taken yet, and
+  /// then the wait does not begin (`finishWasTaken`).
+  private mutating func enterTimeWait(
+    at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    state = .timeWait
+    send.discard(memory: &memory)
+    guard finishTaken else { return [] }
+    timeWaitUntil = now + timeWait
+    return .timeWait
+  }
+
+  private mutating func restartTimeWait(at now: MonotonicInstant) {
+    if state == .timeWait, finishTaken { timeWaitUntil = now + timeWait }
+  }
+
+  // MARK: Deadlines
+
+  /// When `handleDeadline` wants to be called; `.distantFuture`: never.
+  package var nextDeadline: MonotonicInstant {
+    min(
+      min(send.retransmitAt, send.reorderAt), min(receive.acknowledgeAt, timeWaitUntil))
+  }
+
+  /// - Returns: `.transmit`, or `.closed` when TIME-WAIT is over or the peer is given up.
+  package mutating func handleDeadline(
+    at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    if timeWaitUntil <= now {
+      release(memory: &memory)
+      return .closed
+    }
+    receive.acknowledgmentIsDue(at: now)
+    switch state {
+    case .synReceived:
+      guard send.retransmitAt <= now else { break }
+      send.retransmitAt = .distantFuture
+      send.unanswered += 1
+      guard send.unanswered <= Self.answersMax else {
+        release(memory: &memory)
+        return .closed
+      }
+      answerDue = true
+    case .established, .finWait1, .closing, .closeWait, .lastAck:
+      send.reorderingDeadline(at: now, memory: &memory)
+      guard send.retransmissionDeadline(at: now, memory: &memory) else {
+        release(memory: &memory)
+        return .closed
+      }
+    case .listen, .finWait2, .timeWait, .closed: break
+    }
+    return .transmit
+  }
+}

@@ -1,0 +1,47 @@
+import Primitives
+import Wire
+
+// What endpoints borrow while they have something to keep, and give back when they do not.
+//
+// An endpoint is a plain struct of fixed size. Whatever varies lies here, in pools that one worker
+// shares among all its flows: payload in chunks, one record per transmission that is not yet
+// acknowledged, one store per flow that holds data in front of a gap or a full target. Each pool is
+// bounded; an endpoint that gets nothing does without (sends later, drops what it can ask for
+// again) and says so.
+
+package struct TCPMemory: ~Copyable {
+  package var chunks: ChunkPool
+  package var sent: Slab<SentRecord>
+  package var stores: Slab<ReceiveStore>
+  package var pending: Slab<PendingSlice>
+  package var drops = DropCounters()
+  /// Chunks that keeping all pending slices could take.
+  var pendingChunks = 0
+
+  /// - Parameters:
+  ///   - octets: the bound on payload kept by all flows together.
+  ///   - flows: endpoints that may exist at once.
+  package init(octets: Int, flows: Int) {
+    chunks = ChunkPool(octets: octets)
+    sent = Slab(capacity: max(1024, min(flows * 8, 1 << 18)))
+    stores = Slab(capacity: max(16, min(flows, octets / ChunkPool.chunkOctets)))
+    pending = Slab(capacity: Self.pendingMax)
+  }
+
+  /// Slices of one turn, over all flows; a segment beyond is copied to the flow's store.
+  static let pendingMax = 4096
+}
+
+/// In-order payload that still lies where the device's read put it; valid until the turn ends.
+package struct PendingSlice: BitwiseCopyable {
+  package var slice: Slice
+  package var next: UInt32
+
+  package init(_ slice: Slice) {
+    self.slice = slice
+    next = noSlot
+  }
+}
+
+/// The index that stands for no slot of a slab.
+@usableFromInline let noSlot = UInt32.max

@@ -1,0 +1,117 @@
+import Primitives
+import Wire
+
+/// Connection states of RFC 9293 §3.3.2. `listen` is a client's SYN that is held: the target is
+/// being connected, and nothing has been answered.
+package enum TCPState: UInt8, Sendable, BitwiseCopyable {
+  case listen, synReceived, established, finWait1, finWait2, closing, timeWait, closeWait, lastAck
+  case closed
+
+  /// Whether the peer may still send data.
+  var receives: Bool {
+    switch self {
+    case .synReceived, .established, .finWait1, .finWait2: true
+    case .listen, .closing, .timeWait, .closeWait, .lastAck, .closed: false
+    }
+  }
+
+  /// Whether data may be sent (and sent again).
+  var sends: Bool {
+    switch self {
+    case .established, .closeWait, .finWait1, .closing, .lastAck: true
+    case .listen, .synReceived, .finWait2, .timeWait, .closed: false
+    }
+  }
+
+  /// Whether our FIN is queued or sent.
+  var isFinishing: Bool {
+    switch self {
+    case .finWait1, .finWait2, .closing, .timeWait, .lastAck, .closed: true
+    case .listen, .synReceived, .established, .closeWait: false
+    }
+  }
+}
+
+extension TCPFlags {
+  /// SYN without ACK: a client's first word.
+  var isOpening: Bool { contains(.syn) && !contains(.ack) }
+}
+
+/// What arrived means to the one who joins both sides.
+package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
+  package let rawValue: UInt16
+  package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+  /// The handshake is complete.
+  package static let established = SegmentOutcome(rawValue: 1 << 0)
+  /// In-order payload waits to be gathered.
+  package static let payload = SegmentOutcome(rawValue: 1 << 1)
+  /// The peer's FIN is in order: nothing follows what is pending now.
+  package static let finished = SegmentOutcome(rawValue: 1 << 2)
+  /// The send buffer has room that it lacked before.
+  package static let room = SegmentOutcome(rawValue: 1 << 3)
+  /// The peer reset the connection; the endpoint is closed.
+  package static let reset = SegmentOutcome(rawValue: 1 << 4)
+  /// Nothing more will happen; the endpoint is closed in good order.
+  package static let closed = SegmentOutcome(rawValue: 1 << 5)
+  /// There is, or may be, something to transmit.
+  package static let transmit = SegmentOutcome(rawValue: 1 << 6)
+  /// The segment must be answered with a reset (RFC 9293 §3.10.7): it belongs to no connection
+  /// that we know.
+  package static let refuse = SegmentOutcome(rawValue: 1 << 7)
+  /// The endpoint entered TIME-WAIT.
+  package static let timeWait = SegmentOutcome(rawValue: 1 << 8)
+  /// A SYN of a later incarnation reached TIME-WAIT (RFC 6191): forget this endpoint, take the SYN.
+  package static let reincarnated = SegmentOutcome(rawValue: 1 << 9)
+}
+
+/// A checked segment.
+package struct TCPSegment: BitwiseCopyable {
+  package var header: TCPHeader
+  /// Lies in the device's read buffer until the turn ends.
+  package var payload: Slice
+
+  package init(header: TCPHeader, payload: Slice) {
+    self.header = header
+    self.payload = payload
+  }
+}
+
+/// The fixed choices of an endpoint.
+package struct TCPSettings: BitwiseCopyable, Sendable {
+  /// The largest segment we take and send, octets, before options (RFC 6691): from the MTU.
+  package var segmentOctets: UInt16
+  /// The receive window, octets.
+  package var windowOctets: UInt32
+  /// Octets kept towards the peer.
+  package var sendBufferOctets: UInt32
+  package var algorithm: CongestionControl.Algorithm
+  /// 2·MSL (RFC 9293 §3.6.1), shorter as kernels have it.
+  package var timeWait: Interval
+
+  package init(
+    segmentOctets: UInt16, windowOctets: UInt32 = 960 * 1024, sendBufferOctets: UInt32 = 4 << 20,
+    algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60)
+  ) {
+    self.segmentOctets = segmentOctets
+    self.windowOctets = min(windowOctets, UInt32(ReceiveStore.windowOctetsMax))
+    self.sendBufferOctets = sendBufferOctets
+    self.algorithm = algorithm
+    self.timeWait = timeWait
+  }
+}
+
+/// Where an endpoint's packets go, and how they are dressed.
+package struct TCPPath: BitwiseCopyable {
+  package var tuple: FiveTuple
+  package var checksum: ChecksumMode
+  /// Octets of payload one frame may carry: 64 KiB less headers with segmentation offload, 0
+  /// without.
+  package var burstOctets: Int
+
+  package init(tuple: FiveTuple, checksum: ChecksumMode, burstOctets: Int) {
+    self.tuple = tuple
+    self.checksum = checksum
+    self.burstOctets = burstOctets
+  }
+}

@@ -1,0 +1,161 @@
+// Why a packet, or what it asked for, came to nothing.
+//
+// Nothing is dropped silently: whoever discards counts one of these. `word` is what an operator
+// reads in metrics and logs and must not change once released; `explanation` is one clause for
+// documentation and help texts. Parsers throw a reason, everyone else counts one.
+
+/// One cause of a discard.
+package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
+  // The device and its header.
+  case badOffloadHeader
+  case oversizedFrame
+  case deviceWriteFailed
+  case frameQueueFull
+
+  // IP.
+  case truncatedHeader
+  case badVersion
+  case badHeaderLength
+  case badTotalLength
+  case badHeaderChecksum
+  case badExtensionHeader
+  case badFragment
+  case fragment
+  case reassemblyFull
+  case hopLimitExceeded
+  case unsupportedProtocol
+  case martianSource
+  case martianDestination
+  case multicastDestination
+  case landAttack
+
+  // Transport headers.
+  case badTransportChecksum
+  case badTransportLength
+  case badTCPOptions
+  case badTCPFlags
+  case zeroPort
+  case datagramTooLarge
+
+  // Finding the flow.
+  case notForUs
+  case noRule
+  case denied
+  case unknownFlow
+  case flowTableFull
+  case ruleFull
+  case memoryFull
+  case noSocket
+  case duplicateSYN
+
+  // In a flow.
+  case outOfWindow
+  case badAcknowledgment
+  case pawsRejected
+  case targetWriteFailed
+
+  // ICMP.
+  case icmpIgnored
+  case icmpBadChecksum
+  case rateLimited
+}
+
+extension DropReason {
+  /// The operator's word, in kebab case.
+  package var word: String {
+    switch self {
+    case .badOffloadHeader: "bad-offload-header"
+    case .oversizedFrame: "oversized-frame"
+    case .deviceWriteFailed: "device-write-failed"
+    case .frameQueueFull: "frame-queue-full"
+    case .truncatedHeader: "truncated-header"
+    case .badVersion: "bad-version"
+    case .badHeaderLength: "bad-header-length"
+    case .badTotalLength: "bad-total-length"
+    case .badHeaderChecksum: "bad-header-checksum"
+    case .badExtensionHeader: "bad-extension-header"
+    case .badFragment: "bad-fragment"
+    case .fragment: "fragment"
+    case .reassemblyFull: "reassembly-full"
+    case .hopLimitExceeded: "hop-limit-exceeded"
+    case .unsupportedProtocol: "unsupported-protocol"
+    case .martianSource: "martian-source"
+    case .martianDestination: "martian-destination"
+    case .multicastDestination: "multicast-destination"
+    case .landAttack: "land-attack"
+    case .badTransportChecksum: "bad-transport-checksum"
+    case .badTransportLength: "bad-transport-length"
+    case .badTCPOptions: "bad-tcp-options"
+    case .badTCPFlags: "bad-tcp-flags"
+    case .zeroPort: "zero-port"
+    case .datagramTooLarge: "datagram-too-large"
+    case .notForUs: "not-for-us"
+    case .noRule: "no-rule"
+    case .denied: "denied"
+    case .unknownFlow: "unknown-flow"
+    case .flowTableFull: "flow-table-full"
+    case .ruleFull: "rule-full"
+    case .memoryFull: "memory-full"
+    case .noSocket: "no-socket"
+    case .duplicateSYN: "duplicate-syn"
+    case .outOfWindow: "out-of-window"
+    case .badAcknowledgment: "bad-acknowledgment"
+    case .pawsRejected: "paws-rejected"
+    case .targetWriteFailed: "target-write-failed"
+    case .icmpIgnored: "icmp-ignored"
+    case .icmpBadChecksum: "icmp-bad-checksum"
+    case .rateLimited: "rate-limited"
+    }
+  }
+
+  /// One clause: what was discarded and why.
+  package var explanation: String {
+    switch self {
+    case .badOffloadHeader: "the virtio-net header is cut short or contradicts its packet"
+    case .oversizedFrame: "the frame from the device did not fit the read buffer"
+    case .deviceWriteFailed: "the device refused a packet of ours"
+    case .frameQueueFull: "an answer found no room among the packets waiting for the device"
+    case .truncatedHeader: "the packet ends inside a header"
+    case .badVersion: "the IP version is neither 4 nor 6"
+    case .badHeaderLength: "a header states a length under its minimum or beyond its packet"
+    case .badTotalLength: "the IP length field is less than the header or more than arrived"
+    case .badHeaderChecksum: "the IPv4 header checksum is wrong"
+    case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
+    case .badFragment: "a fragment ends off an 8-octet border or beyond 65535 octets"
+    case .fragment: "the packet is a fragment, and those are not reassembled here"
+    case .reassemblyFull: "too many datagrams are already waiting for their fragments"
+    case .hopLimitExceeded: "the hop limit or time to live is zero"
+    case .unsupportedProtocol: "the payload is not TCP, UDP, ICMP or ICMPv6"
+    case .martianSource: "the source address cannot belong to a host"
+    case .martianDestination: "the destination address cannot be one of ours"
+    case .multicastDestination: "the packet is for a multicast or broadcast address"
+    case .landAttack: "source and destination address are the same"
+    case .badTransportChecksum: "the TCP or UDP checksum is wrong"
+    case .badTransportLength: "the TCP or UDP header states an impossible length"
+    case .badTCPOptions: "a TCP option states an impossible length"
+    case .badTCPFlags: "SYN is combined with FIN or RST"
+    case .zeroPort: "a port is zero"
+    case .datagramTooLarge: "the datagram is larger than the way out takes"
+    case .notForUs: "no rule covers the destination address"
+    case .noRule: "no rule covers the destination port"
+    case .denied: "the rule does not allow this client"
+    case .unknownFlow: "the segment belongs to no flow"
+    case .flowTableFull: "max_flows are open"
+    case .ruleFull: "the rule has max_connections open"
+    case .memoryFull: "the payload pool is spent"
+    case .noSocket: "no kernel socket could be made for the flow"
+    case .duplicateSYN: "a SYN repeats one that is still being connected"
+    case .outOfWindow: "the segment lies outside of the receive window"
+    case .badAcknowledgment: "the segment acknowledges what was never sent"
+    case .pawsRejected: "the segment's timestamp is older than the flow's (RFC 7323 §5)"
+    case .targetWriteFailed: "the target's socket refused a datagram"
+    case .icmpIgnored: "the ICMP message asks for nothing that is answered"
+    case .icmpBadChecksum: "the ICMP checksum is wrong"
+    case .rateLimited: "a rate limit is exceeded"
+    }
+  }
+}
+
+extension DropReason: CustomStringConvertible {
+  package var description: String { word }
+}

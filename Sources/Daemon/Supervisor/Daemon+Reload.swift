@@ -1,0 +1,77 @@
+// SIGHUP: the new file takes the old one's place whole, or not at all.
+//
+// The file is parsed and checked before anything changes. What can fail (device addresses, routes, MTU)
+// is done first and undone on failure; handing the rules to the workers cannot fail and comes last.
+// Each worker takes the new rules in one step between two packets. A change that needs a restart
+// refuses the whole reload, so that what runs is always one file and never a mixture of two.
+
+import Configuration
+import Control
+import Kernel
+import Logging
+import Worker
+
+extension Daemon {
+  func reload() async {
+    notify { notification throws(SystemError) in
+      try notification.reloading(at: MonotonicClock.now())
+    }
+    let isApplied = await applyFile()
+    reloads.lastWasRefused = !isApplied
+    if isApplied { reloads.applied += 1 } else { reloads.refused += 1 }
+    let suffix = isApplied ? "" : "; the newest reload was refused"
+    notify { notification throws(SystemError) in
+      try notification.ready(status: self.statusLine + suffix)
+    }
+  }
+
+  /// - Returns: whether the file is what runs now.
+  private func applyFile() async -> Bool {
+    let outcome = ConfigurationFile.load(path)
+    for diagnostic in outcome.diagnostics { log.record(diagnostic) }
+    guard let new = outcome.configuration else {
+      refuse("the file has errors", ["errors": "\(outcome.errors.count)"])
+      return false
+    }
+    let difference = ReloadDifference(from: configuration, to: new)
+    guard !difference.needsRestart else {
+      let keys = difference.restartKeys.joined(separator: ", ")
+      refuse("a change of \(keys) needs a restart", ["keys": "\(keys)"])
+      return false
+    }
+    let plan = DevicePlan(new)
+    if plan != DevicePlan(configuration) {
+      do {
+        try await changeDevice(to: plan)
+      } catch {
+        refuse("the device cannot follow", ["error": "\(error)"])
+        return false
+      }
+    }
+    await install(new, mtu: difference.mtu)
+    log.notice(
+      "reloaded",
+      metadata: [
+        "added": "\(difference.addedRules.count)", "removed": "\(difference.removedRules.count)",
+        "changed": "\(difference.changedRules.count)",
+        "unchanged": "\(difference.unchangedRules.count)",
+      ])
+    return true
+  }
+
+  private func install(_ new: Configuration, mtu: Int?) async {
+    configuration = new
+    output.follow(new.daemon.log)
+    post(
+      .install(
+        rules: new.forwards, unmatched: new.daemon.unmatched,
+        drainTimeout: new.daemon.drainTimeout))
+    if let mtu { post(.mtu(mtu)) }
+    await resolver.watch(hostNames(of: new))
+    await resolver.publishAll()
+  }
+
+  private func refuse(_ why: String, _ fields: Logger.Metadata) {
+    log.error("reload refused, the running rules stay: \(why)", metadata: fields)
+  }
+}

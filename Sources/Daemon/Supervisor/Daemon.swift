@@ -1,0 +1,210 @@
+// The daemon's life: what is opened in which order, and taken down in the opposite one.
+//
+//   configuration → device with addresses and routes → workers → status server → privileges → ready
+//
+// Nothing is half started: a step that fails takes down what the earlier ones made and says why in
+// one sentence. The data path belongs to the workers and is touched from here by messages only.
+// Reloads are in Daemon+Reload. Multi-queue devices are left out for now: one queue, one worker.
+
+import Configuration
+import Control
+import Glibc
+import Kernel
+import Logging
+import Primitives
+import TunDevice
+import Worker
+
+actor Daemon {
+  /// Descriptors besides those of flows: device, epolls, log, status connections, configuration.
+  private static let reservedDescriptors = 256
+
+  let path: String
+  let output: LogOutput
+  let log: Logger
+  let notification: ServiceNotification?
+  let resolver: NameResolver
+  private let executor: MainExecutor
+  private let keeper: DeviceKeeper
+  private let identity: StatusReport.Identity
+  private let startedAt = MonotonicClock.now()
+  private var workers: [WorkerHandle] = []
+  private var control: ControlServer?
+
+  /// What runs now.
+  var configuration: Configuration
+  var reloads = StatusReport.Reloads()
+
+  /// Starts the daemon on a configuration; when this returns, packets are carried.
+  static func start(
+    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor
+  ) async throws(StartFailure) -> Daemon {
+    do {
+      let daemon = try Daemon(
+        path: path, configuration: configuration, output: output, executor: executor)
+      do {
+        try await daemon.bringUp()
+      } catch {
+        await daemon.takeDown()
+        throw error
+      }
+      return daemon
+    } catch {
+      throw StartFailure(error)
+    }
+  }
+
+  private init(
+    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor
+  ) throws {
+    self.path = path
+    self.executor = executor
+    self.configuration = configuration
+    self.output = output
+    log = output.logger("supervisor")
+    notification = ServiceNotification()
+    keeper = try DeviceKeeper(log: output.logger("device"))
+    let audience = WorkerAudience()
+    self.audience = audience
+    resolver = NameResolver(log: output.logger("names"), executor: executor) { name, addresses in
+      audience.post(.resolved(name: name, addresses: addresses))
+    }
+    identity = StatusReport.Identity(
+      version: portferryVersion, device: configuration.device.name,
+      flowCountMax: configuration.daemon.maxFlows, startedAt: UTCTime.now().milliseconds / 1000)
+  }
+
+  /// Who hears of resolved names; the resolver exists before the workers do.
+  private let audience: WorkerAudience
+
+  private func bringUp() async throws {
+    // The control socket must not be anybody else's for a moment, see ControlSocketFile.
+    umask(0o077)
+    let account = try configuration.daemon.user.map { name throws(StartFailure) in
+      guard let account = UserAccount.find(name) else {
+        throw StartFailure(PrivilegesError.unknownUser(name))
+      }
+      return account
+    }
+    try raiseDescriptorBound()
+    let queue = try await keeper.open(configuration)
+    try startWorker(queue)
+    let endpoints = ControlEndpoints(
+      status: configuration.daemon.status, control: configuration.daemon.control,
+      owner: account?.owner)
+    if endpoints.status != nil || endpoints.control != nil {
+      control = try await ControlServer.start(
+        endpoints,
+        source: { [weak self, executor] answer in
+          Task.detached(executorPreference: executor) {
+            if let report = await self?.report() { answer(report) }
+          }
+        }, log: output.logger("control"))
+    }
+    if let account { try await keeper.dropPrivileges(to: account.name) }
+    await resolver.watch(hostNames(of: configuration))
+    log.notice(
+      "ready",
+      metadata: [
+        "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
+        "rules": "\(configuration.forwards.count)",
+      ])
+    notify { notification throws(SystemError) in try notification.ready(status: self.statusLine) }
+  }
+
+  private func raiseDescriptorBound() throws(SystemError) {
+    let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors
+    let granted = try ResourceLimits.raiseOpenFiles(to: wanted)
+    guard granted < wanted else { return }
+    log.warning(
+      "fewer open files are allowed than daemon.max_flows needs; flows beyond are refused",
+      metadata: ["allowed": "\(granted)", "wanted": "\(wanted)"])
+  }
+
+  private func startWorker(_ queue: consuming TunQueue) throws(SystemError) {
+    let settings = WorkerSettings(
+      mtu: configuration.device.mtu, maxFlows: configuration.daemon.maxFlows,
+      unmatched: configuration.daemon.unmatched, drainTimeout: configuration.daemon.drainTimeout,
+      seed: (try Entropy.word(), try Entropy.word()))
+    let worker = try WorkerHandle(
+      settings: settings, rules: configuration.forwards, queue: queue,
+      log: output.logger("worker"))
+    try worker.start()
+    workers.append(worker)
+    audience.add(worker)
+  }
+
+  /// Ends the daemon: everything that it added is gone when this returns.
+  func stop() async {
+    notify { notification throws(SystemError) in try notification.stopping() }
+    await takeDown()
+    log.notice("ended")
+  }
+
+  private func takeDown() async {
+    await resolver.stop()
+    await control?.stop()
+    control = nil
+    let ending = workers
+    workers = []
+    audience.removeAll()
+    for worker in ending { worker.post(.stop) }
+    for worker in ending { await keeper.run { worker.join() } }
+    await keeper.tearDown()
+  }
+
+  /// Gives a reload's device changes to the host, all or none of them.
+  func changeDevice(to plan: DevicePlan) async throws { try await keeper.apply(plan) }
+
+  func post(_ message: WorkerMessage) { audience.post(message) }
+
+  /// A line for `systemctl status`.
+  var statusLine: String {
+    "\(configuration.forwards.count) rules on \(configuration.device.name)"
+  }
+
+  /// Tells the service manager, where there is one; that it cannot be told stops nothing.
+  func notify(_ body: (ServiceNotification) throws(SystemError) -> Void) {
+    guard let notification else { return }
+    do throws(SystemError) {
+      try body(notification)
+    } catch {
+      log.warning("the service manager could not be told", metadata: ["error": "\(error)"])
+    }
+  }
+}
+
+extension Daemon {
+  /// The daemon as of now. Waits for the workers; never returns when one hangs.
+  func report() async -> StatusReport {
+    let snapshots = await snapshots()
+    return StatusReport(
+      identity: identity, uptime: MonotonicClock.now() - startedAt, reloads: reloads,
+      unresolvedNames: await resolver.unresolved, workers: snapshots)
+  }
+
+  /// Returns once every worker has made a turn; never when one hangs.
+  func workersAnswer() async -> Bool { await snapshots().count == workers.count }
+
+  private func snapshots() async -> [WorkerSnapshot] {
+    var snapshots: [WorkerSnapshot] = []
+    for worker in workers {
+      // Not a checked continuation: a worker that ends meanwhile drops the request, which is no leak
+      // to report but the end of whoever asked.
+      let snapshot = await withUnsafeContinuation { continuation in
+        worker.post(.snapshot { continuation.resume(returning: $0) })
+      }
+      snapshots.append(snapshot)
+    }
+    return snapshots
+  }
+}
+
+/// The host names that rules lead to.
+func hostNames(of configuration: Configuration) -> Set<String> {
+  var names: Set<String> = []
+  for rule in configuration.forwards {
+    if case .name(let name) = rule.target.host { names.insert(name) }
+  }
+  return names
+}

@@ -1,0 +1,99 @@
+// Log events as lines: text for people, JSON for machines.
+//
+//   2026-11-22T19:00:00.123Z notice portferry[supervisor] device is up device=ferry0 mtu=1500
+//   {"time":"2026-11-22T19:00:00.123Z","level":"notice","component":"supervisor","message":"…",…}
+//
+// An event is one line whatever it contains: control characters are escaped, and values that would
+// not read back as one word are quoted. Metadata is written in the order of its keys.
+
+import Configuration
+import Control
+import Logging
+
+struct LineLogHandler: LogHandler {
+  let component: String
+  let output: LogOutput
+  var metadata = Logger.Metadata()
+  var metadataProvider: Logger.MetadataProvider?
+  private var ownLevel: Logger.Level?
+
+  init(component: String, output: LogOutput) {
+    self.component = component
+    self.output = output
+  }
+
+  var logLevel: Logger.Level {
+    get { ownLevel ?? output.level }
+    set { ownLevel = newValue }
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    var fields = metadata
+    if let provided = metadataProvider?.get() { fields.merge(provided) { $1 } }
+    if let own = event.metadata { fields.merge(own) { $1 } }
+    if let error = event.error { fields["error"] = "\(error)" }
+    let ordered = fields.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
+    output.write(
+      Self.line(
+        output.format, time: UTCTime.now(), level: event.level.rawValue, component: component,
+        message: event.message.description, fields: ordered))
+  }
+
+  static func line(
+    _ format: LogFormat, time: UTCTime, level: String, component: String, message: String,
+    fields: [(name: String, value: String)]
+  ) -> String {
+    switch format {
+    case .text:
+      var line = "\(time) \(level) portferry[\(component)] \(escaped(message))"
+      for (name, value) in fields { line += " \(escaped(name))=\(quotedIfNeeded(value))" }
+      return line + "\n"
+    case .json:
+      var json = JSONText()
+      json.object { json in
+        json.member("time", "\(time)")
+        json.member("level", level)
+        json.member("component", component)
+        json.member("message", message)
+        for (name, value) in fields { json.member(name, value) }
+      }
+      return json.text + "\n"
+    }
+  }
+
+  private static func quotedIfNeeded(_ value: String) -> String {
+    let isPlain =
+      !value.isEmpty
+      && value.unicodeScalars.allSatisfy { $0.value > 0x20 && $0 != "\"" && $0 != "=" }
+    if isPlain { return escaped(value) }
+    var quoted = "\""
+    for scalar in escaped(value).unicodeScalars {
+      if scalar == "\"" { quoted += "\\" }
+      quoted.unicodeScalars.append(scalar)
+    }
+    return quoted + "\""
+  }
+
+  private static func escaped(_ text: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\n": result += "\\n"
+      case "\t": result += "\\t"
+      case "\r": result += "\\r"
+      default:
+        if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
+          result += "\\u{" + String(scalar.value, radix: 16) + "}"
+        } else {
+          result.unicodeScalars.append(scalar)
+        }
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,53 @@
+import Configuration
+import Kernel
+import Logging
+import Synchronization
+import TunDevice
+
+/// A worker as the rest of the daemon has it: a thread that owns a queue of the device, and a
+/// mailbox.
+package final class WorkerHandle: Sendable {
+  private struct Parked: ~Copyable {
+    var loop: WorkerLoop?
+    var thread: Thread?
+  }
+
+  private let mailbox: Mailbox
+  private let parked: Mutex<Parked>
+
+  /// Makes a worker that does not run yet. Packets wait in the device's queue.
+  package init(
+    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, log: Logger
+  ) throws(SystemError) {
+    let mailbox = try Mailbox()
+    self.mailbox = mailbox
+    let loop = try WorkerLoop(
+      settings: settings, rules: rules, queue: queue, mailbox: mailbox, log: log)
+    parked = Mutex(Parked(loop: loop, thread: nil))
+  }
+
+  /// Starts the worker's thread.
+  package func start() throws(SystemError) {
+    let result = parked.withLock { parked -> SystemError? in
+      guard let loop = parked.loop.take() else { return nil }
+      do throws(SystemError) {
+        parked.thread = try Thread.spawn(name: "portferry-worker", loop) { loop in
+          var loop = loop
+          loop.run()
+        }
+        return nil
+      } catch {
+        return error
+      }
+    }
+    if let result { throw result }
+  }
+
+  package func post(_ message: WorkerMessage) { mailbox.post(message) }
+
+  /// Waits until the worker has returned, after `.stop`.
+  package func join() {
+    let thread = parked.withLock { $0.thread.take() }
+    thread?.join()
+  }
+}

@@ -1,0 +1,136 @@
+import Configuration
+import Primitives
+import Wire
+
+// What a worker and the rest of the daemon say to each other. Values only: nothing here is shared.
+
+/// What a worker needs to know before it runs.
+package struct WorkerSettings: Sendable {
+  package var mtu: Int
+  package var maxFlows: Int
+  package var unmatched: UnmatchedPolicy
+  package var drainTimeout: Interval
+  /// Secrets of hashes and sequence numbers, from the kernel's entropy.
+  package var seed: (UInt64, UInt64)
+
+  package init(
+    mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
+    seed: (UInt64, UInt64)
+  ) {
+    self.mtu = mtu
+    self.maxFlows = maxFlows
+    self.unmatched = unmatched
+    self.drainTimeout = drainTimeout
+    self.seed = seed
+  }
+}
+
+package enum WorkerMessage: Sendable {
+  /// New rules, all at once.
+  case install(rules: [ForwardRule], unmatched: UnmatchedPolicy, drainTimeout: Interval)
+  /// A host name's newest answer.
+  case resolved(name: String, addresses: [IPAddress])
+  case mtu(Int)
+  /// Calls back, on the worker's thread, with what is going on; the callee must not wait.
+  case snapshot(@Sendable (WorkerSnapshot) -> Void)
+  /// End all flows and return.
+  case stop
+}
+
+package struct WorkerSnapshot: Sendable {
+  /// Flows that a snapshot lists at most.
+  package static let flowsMax = 1000
+
+  package var flowCount: Int
+  /// The newest flows.
+  package var flows: [FlowSummary]
+  package var rules: [RuleSummary]
+  package var counters: [CounterSample]
+  package var drops: [DropSample]
+
+  package init(
+    flowCount: Int, flows: [FlowSummary], rules: [RuleSummary], counters: [CounterSample],
+    drops: [DropSample]
+  ) {
+    self.flowCount = flowCount
+    self.flows = flows
+    self.rules = rules
+    self.counters = counters
+    self.drops = drops
+  }
+}
+
+package struct FlowSummary: Sendable {
+  package var tuple: FiveTuple
+  package var rule: String
+  package var target: String
+  package var state: String
+  package var octetsUp: UInt64
+  package var octetsDown: UInt64
+  package var age: Interval
+  package var idle: Interval
+
+  package init(
+    tuple: FiveTuple, rule: String, target: String, state: String, octetsUp: UInt64,
+    octetsDown: UInt64, age: Interval, idle: Interval
+  ) {
+    self.tuple = tuple
+    self.rule = rule
+    self.target = target
+    self.state = state
+    self.octetsUp = octetsUp
+    self.octetsDown = octetsDown
+    self.age = age
+    self.idle = idle
+  }
+}
+
+package struct RuleSummary: Sendable {
+  package var name: String
+  package var listen: String
+  package var target: String
+  package var activeFlows: Int
+  package var acceptedTotal: UInt64
+  package var refusedTotal: UInt64
+  package var octetsUp: UInt64
+  package var octetsDown: UInt64
+  /// Removed or changed by a reload, and kept for the flows that it still has.
+  package var retired: Bool
+
+  package init(
+    name: String, listen: String, target: String, activeFlows: Int, acceptedTotal: UInt64,
+    refusedTotal: UInt64, octetsUp: UInt64, octetsDown: UInt64, retired: Bool
+  ) {
+    self.name = name
+    self.listen = listen
+    self.target = target
+    self.activeFlows = activeFlows
+    self.acceptedTotal = acceptedTotal
+    self.refusedTotal = refusedTotal
+    self.octetsUp = octetsUp
+    self.octetsDown = octetsDown
+    self.retired = retired
+  }
+}
+
+package struct CounterSample: Sendable {
+  package var name: String
+  package var help: String
+  package var value: UInt64
+
+  package init(name: String, help: String, value: UInt64) {
+    self.name = name
+    self.help = help
+    self.value = value
+  }
+}
+
+package struct DropSample: Sendable {
+  package var reason: String
+  package var value: UInt64
+
+  package init(reason: String, value: UInt64) {
+    self.reason = reason
+    self.value = value
+  }
+}

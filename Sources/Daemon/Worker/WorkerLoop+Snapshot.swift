@@ -1,0 +1,90 @@
+import Configuration
+import Logging
+import Primitives
+import Stack
+import Wire
+
+// What is going on, told to those who ask: collected between turns, in the worker's thread.
+
+extension WorkerLoop {
+  mutating func snapshot() -> WorkerSnapshot {
+    var names: [UInt32: String] = [:]
+    var rules: [RuleSummary] = []
+    for index in stack.rules.entries.indices {
+      guard let entry = stack.rules.entries[index] else { continue }
+      let figures = stack.rules.figures(UInt32(index)).pointee
+      names[UInt32(index)] = entry.rule.name
+      rules.append(
+        RuleSummary(
+          name: entry.rule.name, listen: entry.rule.listenText, target: entry.rule.targetText,
+          activeFlows: figures.active, acceptedTotal: figures.acceptedTotal,
+          refusedTotal: figures.refusedTotal, octetsUp: figures.octetsUp,
+          octetsDown: figures.octetsDown, retired: entry.retired))
+    }
+    let flows = stack.flowViews(limit: WorkerSnapshot.flowsMax, at: now).map { view in
+      FlowSummary(
+        tuple: view.tuple, rule: names[view.rule] ?? "",
+        target: view.target.endpoint(port: view.targetPort), state: view.state,
+        octetsUp: view.octetsUp, octetsDown: view.octetsDown, age: view.age, idle: view.idle)
+    }
+    let drops = stack.drops
+    return WorkerSnapshot(
+      flowCount: stack.flowCount, flows: flows, rules: rules, counters: counterSamples(),
+      drops: DropReason.allCases.map { DropSample(reason: $0.word, value: drops[$0]) })
+  }
+
+  private func counterSamples() -> [CounterSample] {
+    let c = stack.counters
+    return [
+      CounterSample(
+        name: "tun_packets_received", help: "Packets read from the device.",
+        value: c.packetsReceived),
+      CounterSample(
+        name: "tun_octets_received", help: "Octets read from the device.", value: c.octetsReceived),
+      CounterSample(
+        name: "tun_packets_sent", help: "Packets written to the device.", value: framesWritten),
+      CounterSample(
+        name: "tcp_flows_accepted", help: "TCP flows begun by a client's SYN.", value: c.tcpAccepted
+      ),
+      CounterSample(
+        name: "udp_flows_accepted", help: "UDP sessions begun by a client's datagram.",
+        value: c.udpAccepted),
+      CounterSample(
+        name: "dials_failed", help: "Targets that could not be reached.", value: c.dialsFailed),
+      CounterSample(
+        name: "dials_timed_out", help: "Targets that did not answer in time.",
+        value: c.dialsTimedOut),
+      CounterSample(
+        name: "flows_reset", help: "TCP flows ended by a reset to the client.", value: c.flowsReset),
+      CounterSample(
+        name: "flows_expired", help: "Flows ended by an idle or connect time-out.",
+        value: c.flowsExpired),
+      CounterSample(
+        name: "flows_evicted", help: "Idle flows that made room for new ones.",
+        value: c.flowsEvicted),
+      CounterSample(
+        name: "refusals", help: "Packets refused because no rule covers their port.",
+        value: c.refusals),
+      CounterSample(
+        name: "echo_replies", help: "Pings answered for covered addresses.", value: c.echoReplies),
+      CounterSample(
+        name: "icmp_errors_sent", help: "ICMP errors sent to clients.", value: c.icmpErrors),
+    ]
+  }
+
+  /// One line per flow, at its end.
+  func logEnd(_ slot: UInt32) {
+    let view = stack.flowView(slot, at: now)
+    log.info(
+      "flow ended",
+      metadata: [
+        "protocol": "\(view.tuple.transport)",
+        "client": "\(view.tuple.client.endpoint(port: view.tuple.clientPort))",
+        "virtual": "\(view.tuple.virtual.endpoint(port: view.tuple.virtualPort))",
+        "target": "\(view.target.endpoint(port: view.targetPort))",
+        "rule": "\(stack.rules.entries[Int(view.rule)]?.rule.name ?? "")",
+        "up": "\(view.octetsUp)", "down": "\(view.octetsDown)",
+        "milliseconds": "\(view.age.milliseconds)",
+      ])
+  }
+}

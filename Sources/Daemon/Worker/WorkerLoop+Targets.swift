@@ -1,0 +1,269 @@
+import Kernel
+import Logging
+import Primitives
+import Stack
+import Wire
+
+// The two passes over the flows that want something, and the kernel sockets they are about.
+
+extension WorkerLoop {
+  /// An event of a flow's socket.
+  mutating func targetEvent(_ token: UInt64, _ readiness: EpollReadiness) {
+    guard let slot = stack.slot(FlowHandle(token: token)), stack.hasSocket(slot) else { return }
+    if stack.isDialing(slot) {
+      guard !readiness.isDisjoint(with: [.writable, .failed, .hangup]) else { return }
+      if let error = sockets[Int(slot)].pendingError() {
+        stack.dialed(slot, failure: failure(error), at: now)
+        return
+      }
+      stack.dialed(slot, failure: nil, at: now)
+    }
+    stack.targetReady(
+      slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
+      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]), at: now)
+  }
+
+  /// First pass: what goes towards targets.
+  mutating func targetPass() {
+    var position = 0
+    while position < stack.requestCount {
+      let slot = stack.request(at: position)
+      position += 1
+      let isTCP = stack.isTCP(slot)
+      if !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      if !stack.take(.upload, of: slot).isEmpty {
+        if isTCP { upload(slot) } else { uploadDatagrams(slot) }
+      }
+      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
+    }
+    stack.endTargetPass()
+  }
+
+  /// Second pass: what comes from targets and goes to clients, and the end of flows.
+  mutating func clientPass() {
+    if !stack.frames.isEmpty { drainFrames() }
+    for _ in 0..<stack.requestCount {
+      guard let slot = stack.beginRequest() else { break }
+      let isTCP = stack.isTCP(slot)
+      if !stack.take(.read, of: slot).isEmpty {
+        if isTCP { download(slot) } else { downloadDatagrams(slot) }
+      }
+      if !stack.take(.transmit, of: slot).isEmpty { transmit(slot) }
+      if !stack.take(.finishTarget, of: slot).isEmpty {
+        finishTarget(slot)
+        transmit(slot)
+      }
+      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
+      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
+        closeTarget(slot, abort: end.contains(.resetTarget))
+      }
+      if end.contains(.release) {
+        closeTarget(slot, abort: false)
+        if logsFlows { logEnd(slot) }
+        stack.release(slot)
+      }
+      stack.endRequest(released: end.contains(.release))
+    }
+    if !stack.frames.isEmpty { drainFrames() }
+  }
+
+  // MARK: Sockets
+
+  private mutating func dial(_ slot: UInt32) {
+    let target = stack.target(slot)
+    do throws(SystemError) {
+      switch target.transport {
+      case .tcp:
+        switch try TargetSocket.dialTCP(target.address, port: target.port) {
+        case .connected(let socket): try adopt(socket, slot, connected: true)
+        case .inProgress(let socket): try adopt(socket, slot, connected: false)
+        }
+      case .udp:
+        try adopt(
+          try TargetSocket.openUDP(connectedTo: target.address, port: target.port), slot,
+          connected: true)
+      }
+    } catch {
+      let failure = failure(error)
+      if case .exhausted = failure { alarm(error) }
+      switch target.transport {
+      case .tcp: stack.dialed(slot, failure: failure, at: now)
+      case .udp: stack.sessionFailed(slot, failure: failure, at: now)
+      }
+    }
+  }
+
+  private mutating func adopt(
+    _ socket: consuming TargetSocket, _ slot: UInt32, connected: Bool
+  ) throws(SystemError) {
+    try epoll.add(
+      socket.number, token: stack.handle(slot).token,
+      interests: [.readable, .writable, .urgent, .readHangup, .edgeTriggered])
+    (sockets + Int(slot)).initialize(to: socket)
+    stack.opened(slot, connected: connected, at: now)
+  }
+
+  private mutating func closeTarget(_ slot: UInt32, abort: Bool) {
+    guard stack.hasSocket(slot) else { return }
+    if abort { sockets[Int(slot)].abortOnClose() }
+    (sockets + Int(slot)).deinitialize(count: 1)
+    stack.closed(slot)
+  }
+
+  private mutating func finishTarget(_ slot: UInt32) {
+    if stack.hasSocket(slot), let error = sockets[Int(slot)].shutdownWrite() {
+      log.debug("shutdown failed", metadata: ["error": "\(error)"])
+    }
+    stack.targetFinishTold(slot, at: now)
+  }
+
+  /// What a kernel error means to the client.
+  private func failure(_ error: SystemError) -> TargetFailure {
+    if error.isRefused || error.isReset { return .refused }
+    if error.isTimedOut { return .timedOut }
+    if error.isNetworkUnreachable { return .networkUnreachable }
+    if error.isUnreachable { return .hostUnreachable }
+    if error.isNotPermitted { return .prohibited }
+    if error.isOutOfDescriptors || error.isOutOfMemory || error.isOutOfPorts { return .exhausted }
+    return .hostUnreachable
+  }
+
+  /// One clear line, at most every second, for what an operator must mend.
+  private mutating func alarm(_ error: SystemError) {
+    guard now - lastAlarm > .seconds(1) else { return }
+    lastAlarm = now
+    log.error("no socket for a new flow", metadata: ["error": "\(error)"])
+  }
+
+  // MARK: TCP
+
+  private mutating func upload(_ slot: UInt32) {
+    while true {
+      let (count, octets) = stack.gather(slot, into: slices)
+      guard count > 0 else { return }
+      let gather = UnsafeBufferPointer(rebasing: slices[..<count])
+      switch sockets[Int(slot)].send(gather) {
+      case .octets(let sent):
+        stack.uploaded(slot, octets: sent, more: sent == octets, at: now)
+        if sent < octets || count < slices.count { return }
+      case .wouldBlock, .endOfStream:
+        stack.uploaded(slot, octets: 0, more: false, at: now)
+        return
+      case .failed:
+        targetGone(slot)
+        return
+      }
+    }
+  }
+
+  /// Writing failed: what the target said before it went is read first, then the client is told.
+  private mutating func targetGone(_ slot: UInt32) {
+    download(slot)
+    if stack.hasSocket(slot) { stack.targetFailed(slot, at: now) }
+  }
+
+  private mutating func download(_ slot: UInt32) {
+    var budget = Self.readBudget
+    while budget > 0, stack.hasSocket(slot) {
+      let count = stack.openRoom(slot, limit: budget, slices: slices)
+      guard count > 0 else { break }
+      let scatter = UnsafeBufferPointer(rebasing: slices[..<count])
+      let room = scatter.reduce(0) { $0 + $1.octets }
+      switch sockets[Int(slot)].receive(into: scatter) {
+      case .octets(let octets):
+        stack.downloaded(slot, octets: octets, more: octets == room, at: now)
+        budget -= octets
+        if octets < room, !stack.readsToEnd(slot) { budget = -1 }
+      case .wouldBlock:
+        stack.downloaded(slot, octets: 0, more: false, at: now)
+        stack.drained(slot)
+        budget = -1
+      case .endOfStream:
+        stack.targetFinished(slot, at: now)
+        budget = -1
+      case .failed:
+        stack.downloaded(slot, octets: 0, more: false, at: now)
+        stack.targetFailed(slot, at: now)
+        budget = -1
+      }
+    }
+    transmit(slot)
+    if budget == 0 { stack.readLater(slot) }
+  }
+
+  private mutating func transmit(_ slot: UInt32) {
+    while !stack.transmit(slot, at: now) { drainFrames() }
+    // Frames refer to the flow's chunks: they go out before anything can be acknowledged.
+    if !stack.frames.isEmpty { drainFrames() }
+  }
+
+  // MARK: UDP
+
+  private mutating func uploadDatagrams(_ slot: UInt32) {
+    guard stack.hasSocket(slot) else { return }
+    var octets = 0
+    while let datagram = stack.nextDatagram(slot) {
+      if !outgoing.append(datagram) {
+        sendDatagrams(slot, octets: octets)
+        octets = 0
+        _ = outgoing.append(datagram)
+      }
+      octets += datagram.octets
+    }
+    sendDatagrams(slot, octets: octets)
+  }
+
+  /// Sends what waits. UDP may drop: what the socket has no room for is counted and gone.
+  private mutating func sendDatagrams(_ slot: UInt32, octets: Int) {
+    var refusals = 0
+    while outgoing.count > 0 {
+      switch outgoing.send(on: sockets[Int(slot)]) {
+      case .datagrams(let sent): stack.uploaded(slot, datagrams: sent, octets: 0, at: now)
+      case .wouldBlock:
+        for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
+        outgoing.removeAll()
+      case .failed(let error):
+        // An earlier datagram's ICMP error comes with the next call, once: that one is not lost.
+        if error.isMessageTooLong {
+          stack.countDrop(.datagramTooLarge)
+          outgoing.removeFirst()
+        } else {
+          stack.sessionFailed(slot, failure: failure(error), at: now)
+          refusals += 1
+          if refusals > 1 {
+            stack.countDrop(.targetWriteFailed)
+            outgoing.removeFirst()
+          }
+        }
+      }
+    }
+    stack.uploaded(slot, datagrams: 0, octets: octets, at: now)
+  }
+
+  private mutating func downloadDatagrams(_ slot: UInt32) {
+    var budget = Self.datagramBudget
+    while budget > 0, stack.hasSocket(slot) {
+      switch incoming.receive(on: sockets[Int(slot)]) {
+      case .datagrams(let count):
+        for index in 0..<count {
+          while !stack.downloaded(slot, datagram: incoming.datagram(index), at: now) {
+            drainFrames()
+          }
+        }
+        drainFrames()
+        budget -= count
+        if count < DatagramReceiveBatch.datagramsMax {
+          stack.drainedDatagrams(slot)
+          return
+        }
+      case .wouldBlock:
+        stack.drainedDatagrams(slot)
+        return
+      case .failed(let error):
+        stack.sessionFailed(slot, failure: failure(error), at: now)
+        budget -= 1
+      }
+    }
+    stack.readLater(slot)
+  }
+}

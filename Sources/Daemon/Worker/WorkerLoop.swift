@@ -1,0 +1,194 @@
+import Configuration
+import Kernel
+import Logging
+import Primitives
+import Stack
+import TunDevice
+import Wire
+
+// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows.
+//
+// A turn
+//   1. waits until something is ready or the stack's next deadline;
+//   2. reads the device until it is empty or the batch is full, and hands each frame to the stack;
+//   3. first pass, target side: dials, writes what came from clients, passes on their FINs;
+//   4. second pass, client side: reads targets, sends to clients, closes and releases;
+//   5. goes on at once if anything is left to do, else waits again.
+// Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
+// refers to them once the first pass is over (the stack has copied what no target took). No flow may
+// take more than its budget from a turn. A worker with nothing to do is not woken by anything.
+
+/// Unchecked, since its memory is plain pointers: it is made on one thread, moved to another, and never
+/// shared.
+struct WorkerLoop: ~Copyable, @unchecked Sendable {
+  /// Memory for one turn's packets.
+  static let arenaOctets = 2 << 20
+  /// Packets of one turn.
+  static let packetsMax = 256
+  /// Octets that one flow may read from its target in a turn.
+  static let readBudget = 256 * 1024
+  /// Datagrams that one session may read from its target in a turn.
+  static let datagramBudget = 128
+  /// Slices of one write to, or read from, a target.
+  static let slicesMax = 256
+
+  static let deviceToken = UInt64.max
+  static let mailboxToken = UInt64.max - 1
+
+  var stack: Stack
+  var epoll: Epoll
+  let queue: TunQueue
+  let mailbox: Mailbox
+  let log: Logger
+  let logsFlows: Bool
+  let sockets: UnsafeMutablePointer<TargetSocket>
+  let arena: UnsafeMutableRawPointer
+  let slices: UnsafeMutableBufferPointer<Slice>
+  var outgoing = DatagramSendBatch()
+  var incoming = DatagramReceiveBatch()
+  var now: MonotonicInstant
+  var deviceIsReadable = true
+  var isStopping = false
+  var framesWritten: UInt64 = 0
+  var refusedFrames = 0
+  var lastAlarm = MonotonicInstant.zero
+
+  init(
+    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, mailbox: Mailbox,
+    log: Logger
+  ) throws(SystemError) {
+    let now = MonotonicClock.now()
+    let features = queue.features
+    // Flows beyond the descriptors that can be had would only fail to dial.
+    let descriptors = try ResourceLimits.raiseOpenFiles(to: settings.maxFlows + 64)
+    let epoll = try Epoll()
+    try epoll.add(queue.number, token: Self.deviceToken, interests: .readable)
+    try epoll.add(mailbox.number, token: Self.mailboxToken, interests: .readable)
+
+    var stackSettings = StackSettings(
+      mtu: settings.mtu, maxFlows: settings.maxFlows, unmatched: settings.unmatched,
+      drainTimeout: settings.drainTimeout, seed: settings.seed,
+      offloadsSegmentation: features.isSuperset(of: [.checksum, .tso4, .tso6]),
+      offloadsChecksum: features.contains(.checksum))
+    stackSettings.udpSessionsMax = max(1, min(settings.maxFlows, descriptors - 64) / 2)
+    stack = Stack(settings: stackSettings, rules: rules, at: now)
+    self.epoll = epoll
+    self.queue = queue
+    self.mailbox = mailbox
+    self.log = log
+    self.now = now
+    logsFlows = log.logLevel <= .info
+    sockets = .allocate(capacity: settings.maxFlows)
+    arena = .allocate(byteCount: Self.arenaOctets, alignment: 4096)
+    slices = .allocate(capacity: Self.slicesMax)
+  }
+
+  deinit {
+    sockets.deallocate()
+    arena.deallocate()
+    slices.deallocate()
+  }
+
+  mutating func run() {
+    while !isStopping {
+      do {
+        try turn()
+      } catch {
+        // Waiting itself failed: nothing a packet can cause, and nothing to go on with.
+        log.critical("worker stops", metadata: ["error": "\(error)"])
+        return
+      }
+    }
+    stack.endAll()
+    drainFrames()
+    targetPass()
+    clientPass()
+  }
+
+  mutating func turn() throws(SystemError) {
+    let busy = stack.requestCount > 0 || deviceIsReadable
+    let deadline = busy ? now : stack.nextDeadline()
+    let count = try epoll.wait(until: deadline, now: now)
+    now = MonotonicClock.now()
+    for position in 0..<count {
+      let (token, readiness) = epoll.event(position)
+      switch token {
+      case Self.deviceToken: deviceIsReadable = true
+      case Self.mailboxToken: readMailbox()
+      default: targetEvent(token, readiness)
+      }
+    }
+    if deviceIsReadable { readDevice() }
+    if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
+    targetPass()
+    clientPass()
+  }
+
+  /// Reads the device until it is empty or the turn's memory is used.
+  private mutating func readDevice() {
+    var used = 0
+    for _ in 0..<Self.packetsMax {
+      guard used + TunQueue.packetOctetsMax <= Self.arenaOctets else { return }
+      let memory = UnsafeMutableRawBufferPointer(
+        start: arena + used, count: TunQueue.packetOctetsMax)
+      switch queue.read(into: memory) {
+      case .octets(let octets):
+        stack.receive(UnsafeRawBufferPointer(rebasing: memory[..<octets]), at: now)
+        used += (octets + 63) & ~63
+        if stack.frames.count > FrameQueue.framesMax / 2 { drainFrames() }
+      case .wouldBlock:
+        deviceIsReadable = false
+        return
+      case .endOfStream, .failed:
+        deviceIsReadable = false
+        deviceFailed()
+        return
+      }
+    }
+  }
+
+  /// The device is gone or broken: it stays so until the supervisor mends it.
+  private mutating func deviceFailed() {
+    if now - lastAlarm > .seconds(1) {
+      lastAlarm = now
+      log.error("the device cannot be read; was it deleted?")
+    }
+    do { try epoll.remove(queue.number) } catch { log.debug("device already unwatched") }
+  }
+
+  /// Writes what the stack has put into its frame queue.
+  mutating func drainFrames() {
+    for index in 0..<stack.frames.count {
+      let frame = stack.frames.slices(of: index)
+      switch queue.write(UnsafeBufferPointer(frame)) {
+      case .octets: framesWritten += 1
+      case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
+      case .failed(let error):
+        stack.countDrop(.deviceWriteFailed)
+        if error.isInvalid { frameRefused() }
+      }
+    }
+    stack.frames.removeAll()
+  }
+
+  /// A kernel that refuses super-packets again and again gets plain ones.
+  private mutating func frameRefused() {
+    refusedFrames += 1
+    guard refusedFrames == 8 else { return }
+    stack.disableOffloads()
+    log.warning("the kernel refuses offloaded packets; going on without offload")
+  }
+
+  private mutating func readMailbox() {
+    for message in mailbox.take() {
+      switch message {
+      case .install(let rules, let unmatched, let drainTimeout):
+        stack.install(rules, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
+      case .resolved(let name, let addresses): stack.resolved(name, addresses)
+      case .mtu(let mtu): stack.setMTU(mtu)
+      case .snapshot(let receive): receive(snapshot())
+      case .stop: isStopping = true
+      }
+    }
+  }
+}

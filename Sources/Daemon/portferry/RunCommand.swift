@@ -1,0 +1,27 @@
+import ArgumentParser
+import Glibc
+import Supervisor
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Run the daemon in the foreground.",
+    discussion: """
+      Makes the device, gives it its addresses and routes, and carries packets until SIGTERM or \
+      SIGINT; then everything that was added is removed. A second SIGTERM or SIGINT ends it at once. \
+      SIGHUP reads the file again: rules, addresses, routes and MTU follow it without touching \
+      running connections; if anything in the file is wrong, the running rules stay and the log says \
+      what is wrong and where. Needs root (CAP_NET_ADMIN). Logs go to standard error.
+      """)
+
+  @OptionGroup var file: ConfigurationOption
+
+  func run() throws {
+    do throws(StartFailure) {
+      try Supervisor.run(path: file.path)
+    } catch {
+      emit(error.description, to: STDERR_FILENO)
+      throw ExitCode(1)
+    }
+  }
+}

@@ -1,0 +1,152 @@
+// The shims of CLinux.h, which documents them.
+
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Missing from headers before Linux 5.11; the number is the same on every architecture.
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
+_Static_assert(sizeof(struct clinux_message) == sizeof(struct mmsghdr), "layout of mmsghdr");
+_Static_assert(
+    offsetof(struct clinux_message, octets) == offsetof(struct mmsghdr, msg_len),
+    "layout of mmsghdr");
+
+static long answer(long result) { return result < 0 ? -errno : result; }
+
+// The kernel's timespec has 64-bit fields in this call, as has glibc's on 64-bit systems.
+int clinux_epoll_wait(
+    int epoll, struct epoll_event *events, int count, const struct timespec *timeout) {
+  return (int)answer(syscall(SYS_epoll_pwait2, epoll, events, count, timeout, NULL, 0));
+}
+
+int clinux_send_messages(int socket, struct clinux_message *messages, unsigned int count) {
+  return (int)answer(
+      sendmmsg(socket, (struct mmsghdr *)messages, count, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count) {
+  return (int)answer(recvmmsg(socket, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL));
+}
+
+int clinux_unacknowledged_octets(int socket) {
+  int octets = 0;
+  int result = ioctl(socket, SIOCOUTQ, &octets);
+  return result < 0 ? -errno : octets;
+}
+
+int clinux_socket_memory(int socket, uint32_t words[9]) {
+  socklen_t octets = 9 * sizeof(uint32_t);
+  memset(words, 0, octets);
+  return (int)answer(getsockopt(socket, SOL_SOCKET, SO_MEMINFO, words, &octets));
+}
+
+long clinux_random(void *memory, size_t octets) { return answer(getrandom(memory, octets, 0)); }
+
+int clinux_join_network_namespace(int descriptor) {
+  return (int)answer(setns(descriptor, CLONE_NEWNET));
+}
+
+int clinux_new_network_namespace(void) { return (int)answer(unshare(CLONE_NEWNET)); }
+
+int clinux_name_thread(const char *name) { return -pthread_setname_np(pthread_self(), name); }
+
+int clinux_keep_capabilities(bool keep) {
+  return (int)answer(prctl(PR_SET_KEEPCAPS, keep ? 1L : 0L, 0L, 0L, 0L));
+}
+
+int clinux_refuse_new_privileges(void) {
+  return (int)answer(prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L));
+}
+
+int clinux_leave_groups(void) { return (int)answer(setgroups(0, NULL)); }
+
+int clinux_become_group(uint32_t group) { return (int)answer(setresgid(group, group, group)); }
+
+int clinux_become_user(uint32_t user) { return (int)answer(setresuid(user, user, user)); }
+
+int clinux_set_capabilities(uint64_t mask) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  struct __user_cap_data_struct data[2] = {
+      {.effective = (uint32_t)mask, .permitted = (uint32_t)mask},
+      {.effective = (uint32_t)(mask >> 32), .permitted = (uint32_t)(mask >> 32)},
+  };
+  return (int)answer(syscall(SYS_capset, &header, data));
+}
+
+int clinux_tun_attach(int descriptor, char *name, bool multi_queue, bool exclusive) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  unsigned int flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+  if (multi_queue) flags |= IFF_MULTI_QUEUE;
+  if (exclusive) flags |= IFF_TUN_EXCL;
+  request.ifr_flags = (short)flags;
+  int result = ioctl(descriptor, TUNSETIFF, &request);
+  if (result < 0) return -errno;
+  memcpy(name, request.ifr_name, IFNAMSIZ);
+  name[IFNAMSIZ - 1] = 0;
+  return 0;
+}
+
+int clinux_tun_supports(int descriptor, bool multi_queue) {
+  unsigned int features = 0;
+  if (ioctl(descriptor, TUNGETFEATURES, &features) < 0) return -errno;
+  unsigned int wanted = IFF_VNET_HDR | (multi_queue ? IFF_MULTI_QUEUE : 0);
+  return (features & wanted) == wanted;
+}
+
+int clinux_tun_set_header_octets(int descriptor, int octets) {
+  return (int)answer(ioctl(descriptor, TUNSETVNETHDRSZ, &octets));
+}
+
+int clinux_tun_set_offload(int descriptor, unsigned int mask) {
+  return (int)answer(ioctl(descriptor, TUNSETOFFLOAD, (unsigned long)mask));
+}
+
+int clinux_tun_set_persistent(int descriptor, bool persistent) {
+  return (int)answer(ioctl(descriptor, TUNSETPERSIST, persistent ? 1UL : 0UL));
+}
+
+int clinux_query_link(const char *name, void *reply, size_t octets) {
+  struct {
+    struct nlmsghdr header;
+    struct ifinfomsg link;
+    struct rtattr attribute;
+    char name[IFNAMSIZ];
+  } request;
+  memset(&request, 0, sizeof request);
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_GETLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST;
+  request.link.ifi_family = AF_UNSPEC;
+  request.attribute.rta_type = IFLA_IFNAME;
+  request.attribute.rta_len = RTA_LENGTH(IFNAMSIZ);
+  strncpy(request.name, name, IFNAMSIZ - 1);
+
+  int route = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (route < 0) return -errno;
+  ssize_t result = send(route, &request, sizeof request, 0);
+  if (result >= 0) result = recv(route, reply, octets, 0);
+  int error = errno;
+  close(route);
+  return result < 0 ? -error : (int)result;
+}

@@ -1,0 +1,90 @@
+// What Swift cannot import of the kernel's interface: request numbers made by macros, variadic
+// calls, and calls that the C library hides behind feature macros or does not wrap at all.
+//
+// Every function is one call, non-variadic, and answers as the kernel does: the call's result, or
+// the error number negated. None touches state of its own. Constants that Swift can spell itself are
+// not repeated here.
+
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+// A message of a batch; the layout of struct mmsghdr.
+struct clinux_message {
+  struct msghdr header;
+  unsigned int octets;
+};
+
+// epoll_pwait2(2) without a signal mask; a null timeout waits for ever. -ENOSYS before Linux 5.11.
+int clinux_epoll_wait(
+    int epoll, struct epoll_event *events, int count, const struct timespec *timeout);
+
+// sendmmsg(2) with MSG_NOSIGNAL | MSG_DONTWAIT.
+int clinux_send_messages(int socket, struct clinux_message *messages, unsigned int count);
+
+// recvmmsg(2) with MSG_DONTWAIT.
+int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count);
+
+// SIOCOUTQ: octets that the peer has not acknowledged yet.
+int clinux_unacknowledged_octets(int socket);
+
+// SO_MEMINFO: the nine words of SK_MEMINFO_* (linux/sock_diag.h), zero where the kernel gave fewer.
+int clinux_socket_memory(int socket, uint32_t words[9]);
+
+// getrandom(2), flags 0.
+long clinux_random(void *memory, size_t octets);
+
+// setns(2) for a network namespace; the calling thread only.
+int clinux_join_network_namespace(int descriptor);
+
+// unshare(2) for a network namespace; the calling thread only.
+int clinux_new_network_namespace(void);
+
+// pthread_setname_np(3): at most 15 octets; the calling thread.
+int clinux_name_thread(const char *name);
+
+// PR_SET_KEEPCAPS for the calling thread.
+int clinux_keep_capabilities(bool keep);
+
+// PR_SET_NO_NEW_PRIVS for the calling thread and those it starts.
+int clinux_refuse_new_privileges(void);
+
+// setgroups(2) to none; every thread.
+int clinux_leave_groups(void);
+
+// setresgid(2) and setresuid(2): real, effective and saved; every thread.
+int clinux_become_group(uint32_t group);
+int clinux_become_user(uint32_t user);
+
+// capset(2), version 3: the permitted and effective sets become `mask`, the inheritable set empty;
+// the calling thread only.
+int clinux_set_capabilities(uint64_t mask);
+
+// TUNSETIFF with IFF_TUN | IFF_NO_PI | IFF_VNET_HDR. `name` holds 16 octets, zero-terminated, and
+// becomes the name given. `exclusive` (IFF_TUN_EXCL) refuses with -EBUSY a name that exists.
+int clinux_tun_attach(int descriptor, char *name, bool multi_queue, bool exclusive);
+
+// TUNGETFEATURES: whether the driver knows IFF_VNET_HDR and, if asked for, IFF_MULTI_QUEUE: 1 or 0.
+int clinux_tun_supports(int descriptor, bool multi_queue);
+
+// TUNSETVNETHDRSZ.
+int clinux_tun_set_header_octets(int descriptor, int octets);
+
+// TUNSETOFFLOAD: a mask of TUN_F_*; -EINVAL when the kernel lacks one of the bits.
+int clinux_tun_set_offload(int descriptor, unsigned int mask);
+
+// TUNSETPERSIST.
+int clinux_tun_set_persistent(int descriptor, bool persistent);
+
+// One RTM_GETLINK request for a link by name (at most 15 octets), in the calling thread's network
+// namespace. The kernel's answer is put into `reply` as it is; answers with its octets.
+int clinux_query_link(const char *name, void *reply, size_t octets);
+
+#endif

@@ -1,0 +1,162 @@
+// The target side of a conversation: one non-blocking kernel socket.
+//
+// It has the size of its descriptor's number and no state besides: whether a connection stands, what
+// was shut down and what is still owed is the relay's knowledge. Every call is one system call, except
+// the dial, whose three options cannot be combined. Nothing raises SIGPIPE.
+// Choice of source address, marks and namespaces are left out until rules have them.
+
+import CLinux
+import Glibc
+import Wire
+
+/// How far a dial got before it returned.
+package enum Dial: ~Copyable, Sendable {
+  /// The connection stands.
+  case connected(TargetSocket)
+  /// The answer comes as writability: then `pendingError()` tells which it was.
+  case inProgress(TargetSocket)
+}
+
+/// A connected TCP or UDP socket; closed at its owner's end.
+package struct TargetSocket: ~Copyable, Sendable {
+  private let descriptor: Descriptor
+
+  /// - Parameter descriptor: a non-blocking socket.
+  package init(adopting descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+  /// For `Epoll`.
+  package var number: CInt { descriptor.number }
+
+  /// Begins a TCP connection: TCP_NODELAY, since the relay writes whole batches; SO_OOBINLINE, since an
+  /// urgent octet is an octet of the stream (RFC 6093 §3.1).
+  ///
+  /// - Throws: what connect(2) said at once, such as no route or no port left; a refusal by a
+  ///   loopback target comes this way too.
+  package static func dialTCP(
+    _ address: IPAddress, port: UInt16
+  ) throws(SystemError) -> Dial {
+    let socket = try open(address, CInt(SOCK_STREAM.rawValue))
+    try socket.set(CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+    try socket.set(SOL_SOCKET, SO_OOBINLINE, 1)
+    let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
+    if result == 0 { return .connected(socket) }
+    let code = errno
+    // Interrupted, the connection goes on by itself, as one in progress does.
+    guard code == EINPROGRESS || code == EINTR else {
+      throw SystemError(code: code, call: .connect)
+    }
+    return .inProgress(socket)
+  }
+
+  /// A UDP socket that sends to, and hears from, one address and port only. A refusal (ICMP port
+  /// unreachable) fails the send or receive that follows it, once.
+  package static func openUDP(
+    connectedTo address: IPAddress, port: UInt16
+  ) throws(SystemError) -> TargetSocket {
+    let socket = try open(address, CInt(SOCK_DGRAM.rawValue))
+    let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
+    guard result == 0 else { throw SystemError(.connect) }
+    return socket
+  }
+
+  private static func open(_ address: IPAddress, _ type: CInt) throws(SystemError) -> TargetSocket {
+    let flags = CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+    let number = Glibc.socket(address.isIPv4 ? AF_INET : AF_INET6, type | flags, 0)
+    guard number >= 0 else { throw SystemError(.socket) }
+    return TargetSocket(adopting: Descriptor(adopting: number))
+  }
+
+  private func set(_ level: CInt, _ option: CInt, _ value: CInt) throws(SystemError) {
+    var value = value
+    guard setsockopt(number, level, option, &value, socklen_t(MemoryLayout<CInt>.size)) == 0 else {
+      throw SystemError(.setsockopt)
+    }
+  }
+
+  /// The error that the network reported since the last look (SO_ERROR), nil when there is none: a
+  /// dial in progress that became writable without one is connected. Looking clears it.
+  package func pendingError() -> SystemError? {
+    var code: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    guard getsockopt(number, SOL_SOCKET, SO_ERROR, &code, &length) == 0 else {
+      return SystemError(.getsockopt)
+    }
+    return code == 0 ? nil : SystemError(code: code, call: .pending)
+  }
+
+  /// The address and port that the kernel chose for this side; nil when it does not say.
+  package func localName() -> (address: IPAddress, port: UInt16)? {
+    var storage = sockaddr_in6()
+    var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+    return withUnsafeMutableBytes(of: &storage) { octets in
+      let result = octets.withMemoryRebound(to: sockaddr.self) {
+        getsockname(number, $0.baseAddress, &length)
+      }
+      guard result == 0 else { return nil }
+      let port = UInt16(octets[2]) << 8 | UInt16(octets[3])
+      let isIPv4 = octets.load(as: sa_family_t.self) == sa_family_t(AF_INET)
+      return IPAddress(octets: isIPv4 ? octets[4..<8] : octets[8..<24]).map { ($0, port) }
+    }
+  }
+}
+
+extension TargetSocket {
+  /// Sends the slices' octets in order; fewer than all of them when the socket's buffer is full.
+  ///
+  /// - Parameter gather: at most `Descriptor.slicesPerCallMax` slices; on a UDP socket, one datagram.
+  package func send(_ gather: UnsafeBufferPointer<Slice>) -> Transfer {
+    precondition(gather.count <= Descriptor.slicesPerCallMax, "slices of one send")
+    var message = msghdr()
+    message.msg_iov = UnsafeMutableRawPointer(mutating: gather.baseAddress)?
+      .assumingMemoryBound(to: iovec.self)
+    message.msg_iovlen = gather.count
+    let flags = CInt(MSG_NOSIGNAL | MSG_DONTWAIT)
+    return Transfer(result: sendmsg(number, &message, flags), .sendmsg)
+  }
+
+  /// Reads from a TCP socket into the slices, first to last, as far as there is data.
+  /// `wouldBlock` when there is none: fewer octets than asked for are no proof of it, since a read stops
+  /// in front of an urgent octet.
+  ///
+  /// - Parameter scatter: at most `Descriptor.slicesPerCallMax` slices, at least one octet.
+  package func receive(into scatter: UnsafeBufferPointer<Slice>) -> Transfer {
+    precondition(scatter.count <= Descriptor.slicesPerCallMax, "slices of one receive")
+    guard let slices = scatter.baseAddress else { return .octets(0) }
+    let result = slices.withMemoryRebound(to: iovec.self, capacity: scatter.count) {
+      Glibc.readv(number, $0, CInt(scatter.count))
+    }
+    return Transfer(result: result, .readv, zeroEnds: true)
+  }
+
+  /// Sends FIN behind everything sent so far; the other half stays open.
+  package func shutdownWrite() -> SystemError? {
+    Glibc.shutdown(number, CInt(SHUT_WR)) == 0 ? nil : SystemError(.shutdown)
+  }
+
+  /// Lets the close send RST instead of FIN and forget unsent data (SO_LINGER of zero seconds).
+  package func abortOnClose() {
+    var linger = linger(l_onoff: 1, l_linger: 0)
+    // Fails only on a descriptor that is no socket.
+    _ = setsockopt(number, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
+  }
+
+  /// Octets sent that the target has not acknowledged (SIOCOUTQ); nil when the kernel does not say.
+  package func unacknowledgedOctets() -> Int? {
+    let answer = clinux_unacknowledged_octets(number)
+    return answer >= 0 ? Int(answer) : nil
+  }
+
+  /// Octets that the next send takes without `wouldBlock`, at least, as long as nothing else competes
+  /// for the kernel's memory: the send buffer's bound less what is queued, with the queue's own
+  /// overhead counted (SO_MEMINFO). The kernel raises the bound as the path asks for it, but only after
+  /// a send has met it. Nil when the kernel does not say.
+  package func sendRoom() -> Int? {
+    // SK_MEMINFO_SNDBUF is word 3, SK_MEMINFO_WMEM_QUEUED word 5 (linux/sock_diag.h).
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 9) { words in
+      guard let base = words.baseAddress, clinux_socket_memory(number, base) == 0 else {
+        return nil
+      }
+      return max(0, Int(words[3]) - Int(words[5]))
+    }
+  }
+}

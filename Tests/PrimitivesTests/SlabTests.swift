@@ -1,0 +1,86 @@
+// Slabs and chunk pools: bounds, reuse, and chains.
+
+import Primitives
+import Testing
+
+@Suite("Slab") struct SlabTests {
+  @Test("slots come in order, until the capacity is spent") func spends() {
+    var slab = Slab<Int>(capacity: 3)
+    let taken = (0..<4).map { slab.take($0 * 10) }
+    #expect(taken == [0, 1, 2, nil])
+    #expect(slab.count == 3)
+  }
+
+  @Test("the slot that was freed last is taken first, with the new value") func reuse() {
+    var slab = Slab<Int>(capacity: 3)
+    for value in 0..<3 { _ = slab.take(value) }
+    slab.give(0)
+    slab.give(2)
+    #expect(slab.count == 1)
+    let taken = [slab.take(20), slab.take(21), slab.take(22)]
+    #expect(taken == [2, 0, nil])
+    let values = (UInt32(0)..<3).map { slab[$0] }
+    #expect(values == [21, 1, 20])
+  }
+
+  @Test("a value is changed in place") func inPlace() {
+    var slab = Slab<(Int, Int)>(capacity: 1)
+    let slot = slab.take((1, 2)) ?? 0
+    slab[slot].1 = 5
+    #expect(slab[slot].0 == 1)
+    #expect(slab[slot].1 == 5)
+  }
+}
+
+@Suite("Chunk pool") struct ChunkPoolTests {
+  @Test(
+    "a pool holds whole chunks within its octets, and one at least",
+    arguments: [
+      (0, 1), (1, 1), (ChunkPool.chunkOctets * 2 - 1, 1), (ChunkPool.chunkOctets * 3, 3),
+    ])
+  func capacity(octets: Int, chunks: Int) {
+    var pool = ChunkPool(octets: octets)
+    let capacity = pool.capacity
+    #expect(Int(capacity) == chunks)
+    for _ in 0..<chunks {
+      let chunk = pool.take()
+      #expect(chunk != nil)
+    }
+    let beyond = pool.take()
+    #expect(beyond == nil)
+  }
+
+  @Test("chunks do not overlap and keep what is written to them") func memory() {
+    var pool = ChunkPool(octets: ChunkPool.chunkOctets * 4)
+    let chunks = (0..<4).compactMap { _ in pool.take() }
+    #expect(chunks.count == 4)
+    for chunk in chunks {
+      pool.address(chunk).initializeMemory(
+        as: UInt8.self, repeating: UInt8(chunk), count: ChunkPool.chunkOctets)
+    }
+    for chunk in chunks {
+      let bytes = UnsafeRawBufferPointer(
+        start: pool.address(chunk), count: ChunkPool.chunkOctets)
+      #expect(bytes.allSatisfy { $0 == UInt8(chunk) })
+    }
+  }
+
+  @Test("a chunk is taken without a link, whatever it was linked to before") func links() {
+    var pool = ChunkPool(octets: ChunkPool.chunkOctets * 2)
+    guard let first = pool.take(), let second = pool.take() else {
+      Issue.record("the pool is empty")
+      return
+    }
+    pool.link(first, to: second)
+    let linked = pool.next(first)
+    #expect(linked == second)
+    pool.give(second)
+    pool.give(first)
+    let again = pool.take()
+    #expect(again == first)
+    let link = pool.next(first)
+    #expect(link == ChunkPool.none)
+    let count = pool.count
+    #expect(count == 1)
+  }
+}

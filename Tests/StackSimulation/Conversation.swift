@@ -1,0 +1,172 @@
+import Primitives
+
+// One flow of a run, seen from outside: what the stack may send for it, checked frame by frame.
+//
+// All bounds come from what really happened: the windows that reached the stack, the octets that the
+// target's socket took, the options that the client's SYN carried.
+
+final class Conversation {
+  let index: Int
+  let plan: FlowPlan
+  let peer: Peer
+  var target: TargetModel?
+  var dials = 0
+
+  /// The first target's figures, for the verdict at the end.
+  private(set) var firstTarget: TargetModel?
+
+  // What the stack has sent and may send.
+  private var stackInitial: UInt32?
+  private var acknowledged = 0
+  private var edge = 0
+  /// The right edge of the client's window, as far as the stack can know it.
+  private var clientEdge = 0
+  private var sent = 0
+  private var scaleUp = 0
+  private var lastArrival = MonotonicInstant.zero
+  private(set) var retransmissions = 0
+  private(set) var timeouts = 0
+  private(set) var segments = 0
+  private var answered = false
+
+  init(index: Int, plan: FlowPlan, peer: Peer) {
+    self.index = index
+    self.plan = plan
+    self.peer = peer
+  }
+
+  func dialled(_ target: TargetModel) {
+    self.target = target
+    if firstTarget == nil { firstTarget = target }
+    dials += 1
+    stackInitial = nil
+    acknowledged = 0
+    edge = 0
+    clientEdge = 0
+    sent = 0
+    answered = false
+  }
+
+  /// A sound packet of the client is about to reach the stack.
+  func reaches(_ segment: Segment, at now: MonotonicInstant) {
+    lastArrival = now
+    guard segment.has(Flag.ack), !segment.has(Flag.syn), !segment.has(Flag.rst),
+      let initial = stackInitial
+    else { return }
+    let scale = answered && scaleUp >= 0 ? scaleUp : 0
+    let offset = Int(Int32(bitPattern: segment.acknowledgment &- initial))
+    clientEdge = max(clientEdge, offset + Int(segment.window) << scale)
+  }
+
+  /// Checks one segment that the stack sends, after a super-packet was cut.
+  func check(_ segment: Segment, octets packetOctets: Int, mtu: Int, at now: MonotonicInstant) throws {
+    segments += 1
+    let octets = segment.payload.count
+    if segment.has(Flag.rst) { return }
+    guard let target else { throw fault("speaks, and no target was dialled") }
+    guard target.isConnected else { throw fault("answers before the target is connected") }
+    let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- peer.initial))
+    if segment.has(Flag.syn) {
+      if let initial = stackInitial, initial != segment.sequence {
+        throw fault("changes its initial sequence number")
+      }
+      if stackInitial == nil {
+        clientEdge = 1 + min(plan.client.bufferOctets, 65_535)
+        scaleUp = segment.scale == nil ? 0 : plan.client.scale ?? 0
+        answered = true
+        sent = 1
+      } else if sent > 1 {
+        throw fault("sends SYN-ACK after data")
+      }
+      stackInitial = segment.sequence
+    }
+    guard let initial = stackInitial else { throw fault("speaks before its SYN-ACK") }
+
+    // A byte is acknowledged only when the target's socket took it; the FIN when it was told.
+    guard acknowledgment <= 1 + target.taken + (target.isFinished ? 1 : 0) else {
+      throw fault("acknowledges \(acknowledgment), the target took \(target.taken)")
+    }
+    if acknowledgment == 2 + plan.client.upload, !target.isFinished {
+      throw fault("acknowledges the FIN before the target was told")
+    }
+    guard acknowledgment >= acknowledged else {
+      throw fault("acknowledges \(acknowledgment) after \(acknowledged)")
+    }
+    acknowledged = acknowledgment
+    let shift = segment.has(Flag.syn) || plan.client.scale == nil ? 0 : 7
+    let right = acknowledgment + Int(segment.window) << shift
+    guard right >= edge || right + 1 == edge && target.isFinished else {
+      throw fault("takes back its window: right edge \(right) after \(edge)")
+    }
+    edge = max(edge, right)
+
+    let start = Int(Int32(bitPattern: segment.sequence &- initial))
+    let finish = segment.has(Flag.fin)
+    let end = start + octets + (finish ? 1 : 0) + (segment.has(Flag.syn) ? 1 : 0)
+    let mss = plan.client.maximumSegment ?? (plan.isIPv4 ? 536 : 1220)
+    let headers = peer.addressing.headerOctets + 20
+    guard octets == 0 || packetOctets <= mss + headers else {
+      throw fault("sends \(packetOctets) octets to a client with an MSS of \(mss)")
+    }
+    guard packetOctets <= mtu else { throw fault("sends \(packetOctets) octets, the MTU is \(mtu)") }
+    guard end <= clientEdge || (end == clientEdge + 1 && start == clientEdge) else {
+      throw fault("sends \(start)..<\(end) beyond the window's edge at \(clientEdge)")
+    }
+    guard start <= sent else { throw fault("leaves out \(sent)..<\(start)") }
+    if end > start, end <= sent, start > 0 {
+      retransmissions += 1
+      if now - lastArrival >= .milliseconds(199) { timeouts += 1 }
+    }
+    sent = max(sent, end)
+  }
+
+  private func fault(_ what: String) -> Violation { Violation("flow \(index): the stack \(what)") }
+
+  var isOver: Bool { peer.isOver && (target?.isClosed ?? true) }
+
+  /// What must be true when everything has ended.
+  func verdict() throws {
+    let said = firstTarget?.total ?? 0
+    let taken = firstTarget?.taken ?? 0
+    let aborted = plan.client.resetAfter != nil
+    switch plan.target.dial {
+    case .refused:
+      guard [.resetByStack, .resetByUs].contains(peer.outcome) || dials == 0 else {
+        throw fault("was refused; the client saw \(peer.outcome)")
+      }
+      return
+    case .unreachable, .silent:
+      guard [.unreachable, .resetByUs, .gaveUp].contains(peer.outcome) || dials == 0 else {
+        throw fault("had no target; the client saw \(peer.outcome)")
+      }
+      return
+    case .connected, .later: break
+    }
+    if aborted {
+      if peer.outcome == .resetByUs, let target = firstTarget, target.isConnected,
+        !target.hasReset, !target.wasAborted, !(target.isFinished && target.saidAll)
+      { throw fault("hides the client's reset from the target") }
+      if peer.outcome == .resetByUs || peer.outcome == .gaveUp { return }
+    }
+    if plan.target.resetAt != nil {
+      guard peer.outcome == .resetByStack else {
+        throw fault("ends with \(peer.outcome), the target reset")
+      }
+      guard peer.downloaded == said else {
+        throw fault("gave \(peer.downloaded) octets before the reset, the target said \(said)")
+      }
+      return
+    }
+    guard peer.outcome == .finished else { throw fault("ends with \(peer.outcome)") }
+    guard peer.downloaded == said, peer.finishReceived else {
+      throw fault("gave \(peer.downloaded) octets, the target said \(said)")
+    }
+    guard taken == plan.client.upload, let target = firstTarget, target.isFinished,
+      !target.wasAborted
+    else {
+      throw fault(
+        "gave the target \(taken) of \(plan.client.upload) octets, aborted: \(firstTarget?.wasAborted ?? false)"
+      )
+    }
+  }
+}

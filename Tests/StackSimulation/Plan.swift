@@ -1,0 +1,240 @@
+import Primitives
+
+// What a seed decides before anything happens: the link, the stack's settings, each flow's life.
+
+/// How a link mistreats packets, in hundred-thousandths where not said otherwise.
+struct LinkPlan {
+  var delay = Interval.milliseconds(1)
+  var jitter = Interval.zero
+  var loss = 0
+  /// A burst of losses begins.
+  var burst = 0
+  var burstPackets = 8
+  var duplication = 0
+  var corruption = 0
+  /// A packet is held back, so that later ones overtake it.
+  var reordering = 0
+  var holdBack = Interval.zero
+  /// Nothing passes in these stretches.
+  var blackouts: [Range<UInt64>] = []
+  /// Time for one octet, nanoseconds: 0 means no bottleneck.
+  var nanosecondsPerOctet = 0
+  /// A bottleneck's queue.
+  var queueLimit = Interval.milliseconds(100)
+
+  var isClean: Bool { loss + burst + corruption == 0 && blackouts.isEmpty && nanosecondsPerOctet == 0 }
+}
+
+enum Ending { case afterSending, afterPeersEnd }
+enum Dial { case connected, later, refused, unreachable, silent }
+
+struct ClientPlan {
+  var start = Interval.zero
+  var upload = 0
+  /// Octets that the application writes at a time, and the pause between.
+  var writeOctets = 1 << 20
+  var writePause = Interval.zero
+  var ending = Ending.afterSending
+  /// The application resets the connection this long after its start.
+  var resetAfter: Interval?
+  // as a receiver
+  var maximumSegment: Int? = 1460
+  var scale: Int? = 7
+  var bufferOctets = 65_536
+  var readOctets = 1 << 20
+  var readPause = Interval.zero
+  var stallAt: Int?
+  var stall = Interval.zero
+  var tellsWindowUpdates = true
+  var takesFinishBeyondWindow = true
+  var acknowledgesEvery = 2
+  var acknowledgmentDelay = Interval.milliseconds(40)
+  // as a sender
+  var usesTimestamps = true
+  var permitsSACK = true
+  var flightSegments = 16
+  var superSegments = 1
+  var forgetsSACK = true
+  var timeout = Interval.milliseconds(300)
+  var probesWithData = true
+}
+
+struct TargetPlan {
+  var dial = Dial.connected
+  var dialDelay = Interval.zero
+  var download = 0
+  var sayOctets = 1 << 20
+  var sayPause = Interval.zero
+  var sayDelay = Interval.zero
+  var ending = Ending.afterSending
+  /// The socket's send buffer.
+  var bufferOctets = 65_536
+  var takeOctets = 1 << 20
+  var takePause = Interval.zero
+  var stallAt: Int?
+  var stall = Interval.zero
+  /// The target resets after it has said so many octets.
+  var resetAt: Int?
+}
+
+struct FlowPlan {
+  var isIPv4 = true
+  var client = ClientPlan()
+  var target = TargetPlan()
+}
+
+struct Plan {
+  var up = LinkPlan()
+  var down = LinkPlan()
+  var flows: [FlowPlan] = []
+  var mtu = 1500
+  var offloads = true
+  var memoryOctets = 64 << 20
+  var timeWait = Interval.seconds(10)
+  /// The worker's turn takes, and is late by, up to so much.
+  var turnTime = Interval.microseconds(20)
+  var wakeJitter = Interval.microseconds(50)
+  var turnPackets = 256
+  var usesNewReno = false
+}
+
+extension Plan {
+  init(seed: UInt64) {
+    var dice = Dice(seed)
+    mtu = dice.pick([1500, 1500, 1500, 1400, 1280, 9000])
+    offloads = dice.percent(50)
+    memoryOctets = dice.percent(15) ? dice.within(1...4) << 20 : 64 << 20
+    timeWait = .milliseconds(dice.within(500...60_000))
+    turnTime = .microseconds(dice.within(1...100))
+    wakeJitter = .microseconds(dice.percent(30) ? dice.within(0...5_000) : dice.within(0...100))
+    turnPackets = dice.percent(20) ? dice.within(1...8) : 256
+    usesNewReno = dice.percent(30)
+    let delay = Interval.microseconds(dice.scaled(20...80_000))
+    let harshness = dice.below(4)
+    up = LinkPlan(&dice, delay: delay, harshness: harshness)
+    down = LinkPlan(&dice, delay: delay, harshness: harshness)
+    let count = dice.percent(40) ? 1 : dice.within(1...8)
+    for _ in 0..<count {
+      flows.append(FlowPlan(&dice, mtu: mtu, delay: delay, crowd: count, harsh: harshness))
+    }
+  }
+}
+
+extension LinkPlan {
+  init(_ dice: inout Dice, delay: Interval, harshness: Int) {
+    self.delay = delay
+    guard harshness > 0 else { return }
+    jitter = dice.percent(50) ? .microseconds(dice.below(delay.microseconds + 1)) : .zero
+    holdBack = .microseconds(dice.scaled(1...delay.microseconds * 4 + 2_000))
+    let scale = [0, 300, 2_000, 10_000][harshness]
+    if dice.percent(60) { loss = dice.below(scale) }
+    if dice.percent(40) { burst = dice.below(scale / 8 + 1) }
+    burstPackets = dice.within(2...20)
+    if dice.percent(40) { duplication = dice.below(scale) }
+    if dice.percent(40) { corruption = dice.below(scale / 2 + 1) }
+    if dice.percent(50) { reordering = dice.below(scale * 2 + 1) }
+    if dice.percent(25) {
+      nanosecondsPerOctet = dice.pick([8, 80, 800])
+      queueLimit = .milliseconds(dice.within(5...200))
+    }
+    if dice.percent(15) {
+      let from = UInt64(dice.within(0...3_000)) * 1_000_000
+      blackouts = [from..<from + UInt64(dice.within(50...5_000)) * 1_000_000]
+    }
+  }
+}
+
+extension FlowPlan {
+  init(_ dice: inout Dice, mtu: Int, delay: Interval, crowd: Int, harsh: Int) {
+    isIPv4 = dice.percent(60)
+    let wholeMax = crowd > 4 || harsh > 2 ? 128 << 10 : 1 << 20
+    func octets(_ dice: inout Dice) -> Int {
+      switch dice.below(20) {
+      case 0: wholeMax > 1 << 17 ? dice.within(0...wholeMax) : dice.within(0...wholeMax / 2)
+      case 1...3: dice.within(0...min(wholeMax, 128 << 10))
+      case 4...9: dice.within(0...24 << 10)
+      default: dice.scaled(0...8 << 10)
+      }
+    }
+    let upload = octets(&dice)
+    let download = octets(&dice)
+    client = ClientPlan(&dice, mtu: mtu, delay: delay, upload: upload, download: download)
+    target = TargetPlan(&dice, upload: upload, download: download)
+    // One of the two must end first.
+    if client.ending == .afterPeersEnd, target.ending == .afterPeersEnd {
+      target.ending = .afterSending
+    }
+    if !isIPv4, client.maximumSegment != nil { client.maximumSegment = client.maximumSegment.map { max(220, $0 - 20) } }
+  }
+}
+
+extension ClientPlan {
+  init(_ dice: inout Dice, mtu: Int, delay: Interval, upload: Int, download: Int) {
+    start = .milliseconds(dice.scaled(0...2_000))
+    self.upload = upload
+    if dice.percent(40) {
+      writeOctets = max(upload / 20, dice.scaled(1...65_536), 1)
+      writePause = .microseconds(dice.scaled(0...200_000))
+    }
+    ending = dice.percent(60) ? .afterSending : .afterPeersEnd
+    if dice.percent(8) { resetAfter = .microseconds(dice.scaled(0...3_000_000)) }
+    let large = upload + download > 100_000
+    maximumSegment = dice.percent(70) ? mtu - 40 : dice.within((large ? 536 : 200)...mtu - 40)
+    if dice.percent(5) { maximumSegment = nil }
+    scale = dice.percent(80) ? dice.within(0...14) : nil
+    bufferOctets = dice.scaled((large ? 16_384 : 2_000)...400_000)
+    if scale == nil { bufferOctets = min(bufferOctets, 65_535) }
+    if let scale { bufferOctets = max(bufferOctets, 4 << scale) }
+    if dice.percent(30) {
+      readOctets = max(download / 40, dice.scaled(1...65_536), 1)
+      readPause = .microseconds(dice.scaled(0...100_000))
+    }
+    if dice.percent(20), download > 0 {
+      stallAt = dice.below(download)
+      stall = .milliseconds(dice.scaled(1...20_000))
+    }
+    tellsWindowUpdates = dice.percent(85)
+    takesFinishBeyondWindow = dice.percent(50)
+    acknowledgesEvery = dice.percent(70) ? 2 : dice.within(1...16)
+    acknowledgmentDelay = .milliseconds(dice.within(0...200))
+    usesTimestamps = dice.percent(70)
+    permitsSACK = dice.percent(75)
+    flightSegments = dice.scaled(2...128)
+    superSegments = dice.percent(25) ? dice.within(2...40) : 1
+    forgetsSACK = dice.percent(50)
+    timeout = .microseconds(4 * delay.microseconds + dice.within(200_000...1_000_000))
+    probesWithData = dice.percent(50)
+  }
+}
+
+extension TargetPlan {
+  init(_ dice: inout Dice, upload: Int, download: Int) {
+    let fate = dice.below(100)
+    dial =
+      switch fate {
+      case 0..<4: .refused
+      case 4: .unreachable
+      case 5: .silent
+      case 6..<50: .later
+      default: .connected
+      }
+    dialDelay = .microseconds(dice.scaled(1...3_000_000))
+    self.download = download
+    if dice.percent(40) {
+      sayOctets = max(download / 20, dice.scaled(1...65_536), 1)
+      sayPause = .microseconds(dice.scaled(0...200_000))
+    }
+    if dice.percent(20) { sayDelay = .milliseconds(dice.scaled(0...3_000)) }
+    ending = dice.percent(60) ? .afterSending : .afterPeersEnd
+    bufferOctets = dice.scaled(1_000...200_000)
+    if dice.percent(40) {
+      takeOctets = max(upload / 40, dice.scaled(1...65_536), 1)
+      takePause = .microseconds(dice.scaled(0...100_000))
+    }
+    if dice.percent(20), upload > 0 {
+      stallAt = dice.below(upload)
+      stall = .milliseconds(dice.scaled(1...20_000))
+    }
+    if dice.percent(8) { resetAt = dice.below(download + 1) }
+  }
+}

@@ -1,0 +1,258 @@
+import Glibc
+import Configuration
+import Primitives
+import Stack
+import TCP
+import Wire
+
+// The worker's loop around the stack, step by step as the daemon's does it, with simulated sockets.
+//
+// What the daemon hands to the device goes to `wire`; what lies in the read arena is overwritten once
+// the first pass is over, so that a slice that outlives its turn carries rubbish.
+
+final class Worker {
+  static let readBudget = 256 * 1024
+  static let slicesMax = 256
+  static let arenaOctets = 2 << 20
+
+  var stack: Stack
+  var inbox: [(frame: [UInt8], flow: Int)] = []
+  private var sockets: [TargetModel?]
+  private var dialled: [TargetModel] = []
+  private let arena: UnsafeMutableRawPointer
+  private let slices: UnsafeMutableBufferPointer<Slice>
+  private let packetsPerTurn: Int
+  var now: MonotonicInstant
+  /// Takes a frame for the wire: virtio-net header and packet.
+  var wire: ([UInt8]) throws -> Void = { _ in }
+  /// Before a frame reaches the stack.
+  var reads: (_ frame: [UInt8], _ flow: Int) throws -> Void = { _, _ in }
+  /// Finds what a client's port leads to.
+  var openTarget: (_ clientPort: UInt16) -> TargetModel? = { _ in nil }
+  /// Anything that happened in this turn.
+  private(set) var activity = 0
+  var ignoresDeadlines = false
+  var skipsSettling = false
+
+  static let flowsMax = 32
+
+  init(_ plan: Plan, seed: UInt64, at now: MonotonicInstant) {
+    var settings = StackSettings(
+      mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
+      seed: (seed &* 0x9E37_79B9_7F4A_7C15 ^ 0x5555, seed &+ 0xABCD),
+      offloadsSegmentation: plan.offloads, offloadsChecksum: plan.offloads)
+    settings.bufferOctetsMax = plan.memoryOctets
+    settings.timeWait = plan.timeWait
+    settings.congestion = plan.usesNewReno ? .newReno : .cubic
+    let rule = ForwardRule(
+      name: "simulated",
+      listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8999))],
+      target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(80)),
+      connectTimeout: .seconds(5), idleTimeout: .seconds(120))
+    stack = Stack(settings: settings, rules: [rule], at: now)
+    sockets = Array(repeating: nil, count: Self.flowsMax)
+    arena = .allocate(byteCount: Self.arenaOctets, alignment: 64)
+    slices = .allocate(capacity: Self.slicesMax)
+    packetsPerTurn = plan.turnPackets
+    self.now = now
+  }
+
+  deinit {
+    arena.deallocate()
+    slices.deallocate()
+  }
+
+  var hasSocketEvents: Bool { dialled.contains { $0.eventPending && !$0.isClosed } }
+  var isBusy: Bool { stack.requestCount > 0 || !inbox.isEmpty || hasSocketEvents }
+
+  /// - Returns: whether anything happened.
+  func turn() throws -> Bool {
+    activity = 0
+    for slot in 0..<UInt32(Self.flowsMax) {
+      guard let socket = sockets[Int(slot)], socket.eventPending else { continue }
+      socket.eventPending = false
+      activity += 1
+      try event(slot, socket)
+    }
+    let used = try readDevice()
+    if !ignoresDeadlines, let due = stack.nextDeadline(), due <= now {
+      stack.handleDeadlines(at: now)
+    }
+    try targetPass()
+    memset(arena, 0xDB, used)
+    try clientPass()
+    dialled.removeAll { $0.isClosed }
+    guard stack.memory.pending.count == 0 else {
+      throw Violation("\(stack.memory.pending.count) slices of the device's buffers outlive the turn")
+    }
+    return activity > 0
+  }
+
+  private func event(_ slot: UInt32, _ socket: TargetModel) throws {
+    guard stack.hasSocket(slot) else { return }
+    if stack.isDialing(slot) {
+      if socket.connectFailed {
+        stack.dialed(
+          slot, failure: socket.plan.dial == .refused ? .refused : .hostUnreachable, at: now)
+        return
+      }
+      stack.dialed(slot, failure: nil, at: now)
+    }
+    stack.targetReady(
+      slot, readable: socket.isReadable, writable: socket.isWritable, readToEnd: socket.hasHungUp,
+      at: now)
+  }
+
+  private func readDevice() throws -> Int {
+    var used = 0
+    var count = 0
+    for (frame, flow) in inbox {
+      guard used + 65_600 <= Self.arenaOctets, count < packetsPerTurn else { break }
+      count += 1
+      try reads(frame, flow)
+      frame.withUnsafeBytes { bytes in
+        if let base = bytes.baseAddress {
+          (arena + used).copyMemory(from: base, byteCount: bytes.count)
+        }
+      }
+      stack.receive(UnsafeRawBufferPointer(start: arena + used, count: frame.count), at: now)
+      used += (frame.count + 63) & ~63
+      if stack.frames.count > FrameQueue.framesMax / 2 { try drainFrames() }
+    }
+    activity += count
+    inbox.removeFirst(count)
+    return used
+  }
+
+  private func drainFrames() throws {
+    for index in 0..<stack.frames.count {
+      var frame: [UInt8] = []
+      for slice in stack.frames.slices(of: index) {
+        frame.append(contentsOf: UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
+      }
+      activity += 1
+      try wire(frame)
+    }
+    stack.frames.removeAll()
+  }
+
+  private func targetPass() throws {
+    var position = 0
+    while position < stack.requestCount {
+      let slot = stack.request(at: position)
+      position += 1
+      if !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      if !stack.take(.upload, of: slot).isEmpty { try upload(slot) }
+      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
+    }
+    if !skipsSettling { stack.endTargetPass() }
+  }
+
+  private func clientPass() throws {
+    if !stack.frames.isEmpty { try drainFrames() }
+    for _ in 0..<stack.requestCount {
+      guard let slot = stack.beginRequest() else { break }
+      if !stack.take(.read, of: slot).isEmpty { try download(slot) }
+      if !stack.take(.transmit, of: slot).isEmpty { try transmit(slot) }
+      if !stack.take(.finishTarget, of: slot).isEmpty {
+        finishTarget(slot)
+        try transmit(slot)
+      }
+      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
+      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
+        closeTarget(slot, abort: end.contains(.resetTarget))
+      }
+      if end.contains(.release) {
+        activity += 1
+        closeTarget(slot, abort: false)
+        stack.release(slot)
+      }
+      stack.endRequest(released: end.contains(.release))
+    }
+    if !stack.frames.isEmpty { try drainFrames() }
+  }
+
+  private func dial(_ slot: UInt32) {
+    activity += 1
+    let port = stack.flowView(slot, at: now).tuple.clientPort
+    guard let target = openTarget(port) else {
+      stack.dialed(slot, failure: .exhausted, at: now)
+      return
+    }
+    sockets[Int(slot)] = target
+    dialled.append(target)
+    target.dial(at: now)
+    stack.opened(slot, connected: target.isConnected, at: now)
+  }
+
+  private func closeTarget(_ slot: UInt32, abort: Bool) {
+    guard stack.hasSocket(slot) else { return }
+    activity += 1
+    sockets[Int(slot)]?.close(abort: abort)
+    sockets[Int(slot)] = nil
+    stack.closed(slot)
+  }
+
+  private func finishTarget(_ slot: UInt32) {
+    activity += 1
+    if stack.hasSocket(slot) { sockets[Int(slot)]?.shutdownWrite(at: now) }
+    stack.targetFinishTold(slot, at: now)
+  }
+
+  private func upload(_ slot: UInt32) throws {
+    while true {
+      let (count, octets) = stack.gather(slot, into: slices)
+      guard count > 0, let socket = sockets[Int(slot)] else { return }
+      let gather = UnsafeBufferPointer(rebasing: slices[..<count])
+      switch try socket.send(gather, at: now) {
+      case .octets(let sent):
+        activity += 1
+        stack.uploaded(slot, octets: sent, more: sent == octets, at: now)
+        if sent < octets || count < slices.count { return }
+      case .wouldBlock, .endOfStream:
+        stack.uploaded(slot, octets: 0, more: false, at: now)
+        return
+      case .failed:
+        activity += 1
+        try download(slot)
+        if stack.hasSocket(slot) { stack.targetFailed(slot, at: now) }
+        return
+      }
+    }
+  }
+
+  private func download(_ slot: UInt32) throws {
+    var budget = Self.readBudget
+    while budget > 0, stack.hasSocket(slot), let socket = sockets[Int(slot)] {
+      let count = stack.openRoom(slot, limit: budget, slices: slices)
+      guard count > 0 else { break }
+      let scatter = UnsafeBufferPointer(rebasing: slices[..<count])
+      let room = scatter.reduce(0) { $0 + $1.octets }
+      activity += 1
+      switch socket.receive(scatter) {
+      case .octets(let octets):
+        stack.downloaded(slot, octets: octets, more: octets == room, at: now)
+        budget -= octets
+        if octets < room, !stack.readsToEnd(slot) { budget = -1 }
+      case .wouldBlock:
+        stack.downloaded(slot, octets: 0, more: false, at: now)
+        stack.drained(slot)
+        budget = -1
+      case .endOfStream:
+        stack.targetFinished(slot, at: now)
+        budget = -1
+      case .failed:
+        stack.downloaded(slot, octets: 0, more: false, at: now)
+        stack.targetFailed(slot, at: now)
+        budget = -1
+      }
+    }
+    try transmit(slot)
+    if budget == 0 { stack.readLater(slot) }
+  }
+
+  private func transmit(_ slot: UInt32) throws {
+    while !stack.transmit(slot, at: now) { try drainFrames() }
+    if !stack.frames.isEmpty { try drainFrames() }
+  }
+}

@@ -1,0 +1,242 @@
+import Primitives
+import TCP
+import Testing
+import Wire
+
+// The verbs of a script. Each is a step of the trace; without a running script they do nothing.
+//
+//   inject("P.", 1...101, ack: 1)        the client sends octets 1 to 100
+//   expect(".", 1...1, ack: 101)         the next segment that went out must be this
+//   expectNothing()                      none has
+//   advance(by: .milliseconds(40))       time passes, deadlines are served as they come
+//   targetSays(500)  targetTakes(.everything)  targetFinishes()
+
+private func step(_ body: (Script) -> Void) {
+  guard let script = Script.current, !script.failed else { return }
+  body(script)
+}
+
+// MARK: Client
+
+/// The client sends a segment.
+/// - Parameters:
+///   - window: octets, after the scaling that the client announced.
+///   - ts: whether a SYN offers timestamps; later segments then carry them by themselves.
+///   - timestamp: the client's clock, when it is not what it should be.
+func inject(
+  _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int = 64_000,
+  mss: UInt16? = nil, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
+  timestamp: UInt32? = nil, sackBlocks: [ClosedRange<Int>] = [],
+  sourceLocation: SourceLocation = #_sourceLocation
+) {
+  step { script in
+    var segment = TraceSegment(
+      flags: TCPFlags(letters: flags), range: range, acknowledgment: ack, window: window,
+      sackBlocks: sackBlocks)
+    segment.options.maximumSegmentSize = mss
+    segment.options.sackPermitted = sack
+    segment.options.windowScale = wscale
+    if ts { segment.options.timestamp = TCPTimestamp(value: script.clientTimestamp, echo: 0) }
+    script.inject(segment, timestamp: timestamp, sourceLocation)
+  }
+}
+
+/// The next segment that went out must be this one. What is left out is not looked at, but SACK
+/// blocks are: none are expected unless named.
+func expect(
+  _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int? = nil,
+  mss: UInt16? = nil, sack: Bool? = nil, wscale: UInt8? = nil, ts: Bool? = nil,
+  echo: UInt32? = nil, pieces: Int? = nil, sackBlocks: [ClosedRange<Int>] = [],
+  sourceLocation: SourceLocation = #_sourceLocation
+) {
+  step { script in
+    var wanted = "\"\(flags)\" \(range.lowerBound)...\(range.upperBound)"
+    if let ack { wanted += " ack \(ack)" }
+    if let window { wanted += " win \(window)" }
+    if !sackBlocks.isEmpty { wanted += " sack \(sackBlocks)" }
+    guard let actual = script.outbox.first else {
+      return script.fail("expected \(wanted), and nothing went out", sourceLocation)
+    }
+    let options = actual.options
+    let matches =
+      actual.flags == TCPFlags(letters: flags) && actual.range == range
+      && (ack == nil || actual.acknowledgment == ack) && (window == nil || actual.window == window)
+      && (mss == nil || options.maximumSegmentSize == mss)
+      && (sack == nil || options.sackPermitted == sack)
+      && (wscale == nil || options.windowScale == wscale)
+      && (ts == nil || (options.timestamp != nil) == ts)
+      && (echo == nil || options.timestamp?.echo == echo)
+      && (pieces == nil || actual.pieceOctets == pieces) && actual.sackBlocks == sackBlocks
+    guard matches else {
+      return script.fail("expected \(wanted), but it was \(actual.description)", sourceLocation)
+    }
+    script.note("< \(actual.description)")
+    script.outbox.removeFirst()
+  }
+}
+
+/// Nothing (more) went out.
+func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if !script.outbox.isEmpty { script.fail("expected nothing", sourceLocation) }
+  }
+}
+
+/// Whatever went out does not matter here; its segments.
+@discardableResult
+func expectAnything() -> [TraceSegment] {
+  var segments: [TraceSegment] = []
+  step { script in
+    for segment in script.outbox { script.note("< \(segment.description)") }
+    segments = script.outbox
+    script.outbox.removeAll()
+  }
+  return segments
+}
+
+/// SYN, SYN-ACK, ACK: the connection is open, and both streams stand at 1.
+func handshake(
+  mss: UInt16? = 1000, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
+  window: Int = 64_000, sourceLocation: SourceLocation = #_sourceLocation
+) {
+  inject(
+    "S", 0...0, window: window, mss: mss, sack: sack, wscale: wscale, ts: ts,
+    sourceLocation: sourceLocation)
+  targetConnects(sourceLocation: sourceLocation)
+  expect("S.", 0...0, ack: 1, sourceLocation: sourceLocation)
+  inject(".", 1...1, ack: 1, window: window, sourceLocation: sourceLocation)
+  expectNothing(sourceLocation: sourceLocation)
+}
+
+// MARK: Clock
+
+/// Time passes; deadlines are served when they come.
+func advance(by interval: Interval, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    let end = script.now + interval
+    var rounds = 0
+    while let deadline = script.endpoint?.nextDeadline, deadline <= end {
+      script.now = max(script.now, deadline)
+      let outcome =
+        script.endpoint?.handleDeadline(at: script.now, memory: &script.memory) ?? []
+      script.events.formUnion(outcome)
+      if let next = script.endpoint?.nextDeadline, next <= script.now {
+        return script.fail("a deadline that was served stands still", sourceLocation)
+      }
+      script.turn(sourceLocation)
+      rounds += 1
+      if rounds > 100_000 { return script.fail("deadlines without end", sourceLocation) }
+    }
+    script.now = end
+    script.note("  \(interval.milliseconds) ms pass")
+  }
+}
+
+// MARK: Target
+
+/// The target answers the dial: the SYN is answered.
+func targetConnects(sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    script.note("  the target connects")
+    script.endpoint?.answer()
+    script.turn(sourceLocation)
+  }
+}
+
+/// The target does not: the SYN is refused.
+func targetRefuses(sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    script.note("  the target refuses")
+    script.endpoint?.reset(path: script.path, frames: &script.frames)
+    script.drain(sourceLocation)
+    script.endpoint?.release(memory: &script.memory)
+  }
+}
+
+/// From now on the target takes so much.
+func targetTakes(_ appetite: Script.Appetite, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    script.note("  the target takes \(appetite)")
+    script.appetite = appetite
+    script.turn(sourceLocation)
+  }
+}
+
+/// The target has said so many octets more, as far as there is room.
+/// - Returns: octets that there was room for.
+@discardableResult
+func targetSays(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) -> Int {
+  var said = 0
+  step { script in
+    let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
+    defer { slices.deallocate() }
+    while said < octets {
+      let count =
+        script.endpoint?.room(limit: octets - said, memory: &script.memory, slices: slices) ?? 0
+      guard count > 0 else { break }
+      var written = 0
+      for slice in slices[..<count] {
+        guard let base = slice.base else { break }
+        for offset in 0..<slice.octets {
+          base.storeBytes(
+            of: patternOctet(script.saidByTarget + 1 + offset, fromClient: false),
+            toByteOffset: offset, as: UInt8.self)
+        }
+        script.saidByTarget += slice.octets
+        written += slice.octets
+      }
+      script.endpoint?.commit(written, memory: &script.memory)
+      said += written
+    }
+    script.note("  the target says \(said) octets")
+    script.turn(sourceLocation)
+  }
+  return said
+}
+
+/// The target has finished.
+func targetFinishes(sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    script.note("  the target finishes")
+    script.endpoint?.finish()
+    script.turn(sourceLocation)
+  }
+}
+
+// MARK: Looking
+
+func expectState(_ state: TCPState, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    let actual = script.endpoint?.state ?? .closed
+    if actual != state { script.fail("expected \(state), the state is \(actual)", sourceLocation) }
+  }
+}
+
+/// What arrived so far has meant this.
+func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if !script.events.isSuperset(of: event) {
+      script.fail("expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
+    }
+  }
+}
+
+/// The target was given so many octets.
+func expectTaken(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if script.takenByTarget != octets {
+      script.fail("the target took \(script.takenByTarget) octets, not \(octets)", sourceLocation)
+    }
+  }
+}
+
+func expectDrop(
+  _ reason: DropReason, _ count: UInt64, sourceLocation: SourceLocation = #_sourceLocation
+) {
+  step { script in
+    if script.memory.drops[reason] != count {
+      script.fail(
+        "\(reason.word) was counted \(script.memory.drops[reason]) times", sourceLocation)
+    }
+  }
+}

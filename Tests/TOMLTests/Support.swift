@@ -1,0 +1,45 @@
+// Shared by the TOML tests: parse text, and look at values without ceremony.
+
+import TOML
+import Testing
+
+func parse(_ text: String) -> TOMLDocument {
+  TOMLDocument(parsing: Array(text.utf8), file: "t.toml")
+}
+
+/// What is wrong with a document, as an operator would read it.
+func rendered(_ text: String) -> String { rendered(parse(text)) }
+
+func rendered(_ document: TOMLDocument) -> String {
+  document.log.inOrder().map { $0.render() }.joined(separator: "\n")
+}
+
+/// The messages only, with their lines.
+func messages(_ text: String) -> [String] {
+  parse(text).log.inOrder().map { "\($0.line): \($0.message)" }
+}
+
+extension TOMLTable {
+  /// The value at a path of keys through tables.
+  func value(_ path: String...) -> TOMLValue? {
+    var table = self
+    for key in path.dropLast() {
+      guard case .table(let inner)? = table[TOMLKey(key)]?.value.content else { return nil }
+      table = inner
+    }
+    return path.last.flatMap { table[TOMLKey($0)]?.value }
+  }
+}
+
+/// SplitMix64: every random test is replayed from its seed.
+struct SplitMix: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
