@@ -34,7 +34,6 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
   name: "ServiceLifecycle", package: "swift-service-lifecycle")
-let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
@@ -87,12 +86,12 @@ let package = Package(
     daemon(
       "Supervisor",
       [
-        "Configuration", "Control", "Kernel", "Netlink", "Primitives", "TunDevice", "Wire", "Worker",
-        lifecycle, logging, signals,
+        "Configuration", "Control", "Kernel", "Netlink", "Primitives", "TOML", "TunDevice", "Wire",
+        "Worker", lifecycle, logging,
       ]),
     .executableTarget(
       name: "portferry",
-      dependencies: ["Configuration", "Supervisor", "Wire", argumentParser, logging],
+      dependencies: ["Configuration", "Supervisor", "TOML", "Wire", argumentParser, logging],
       path: "Sources/Daemon/portferry", swiftSettings: settings),
 
     .executableTarget(

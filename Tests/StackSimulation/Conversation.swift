@@ -24,6 +24,8 @@ final class Conversation {
   private var sent = 0
   private var scaleUp = 0
   private var lastArrival = MonotonicInstant.zero
+  /// The client's reset, in answer to the latest acknowledgement, reached the stack.
+  private var resetAt: MonotonicInstant?
   private(set) var retransmissions = 0
   private(set) var timeouts = 0
   private(set) var segments = 0
@@ -45,11 +47,15 @@ final class Conversation {
     clientEdge = 0
     sent = 0
     answered = false
+    resetAt = nil
   }
 
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
+    if segment.has(Flag.rst), stackInitial != nil,
+      Int(Int32(bitPattern: segment.sequence &- peer.initial)) == acknowledged
+    { resetAt = now }
     guard segment.has(Flag.ack), !segment.has(Flag.syn), !segment.has(Flag.rst),
       let initial = stackInitial
     else { return }
@@ -63,6 +69,7 @@ final class Conversation {
     segments += 1
     let octets = segment.payload.count
     if segment.has(Flag.rst) { return }
+    if let resetAt, now - resetAt > .milliseconds(1) { throw fault("speaks on after a reset") }
     guard let target else { throw fault("speaks, and no target was dialled") }
     guard target.isConnected else { throw fault("answers before the target is connected") }
     let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- peer.initial))
@@ -148,8 +155,9 @@ final class Conversation {
       { throw fault("hides the client's reset from the target") }
       if peer.outcome == .resetByUs || peer.outcome == .gaveUp { return }
     }
-    if plan.target.resetAt != nil {
-      guard peer.outcome == .resetByStack else {
+    if let target = firstTarget, target.hasReset {
+      let said = target.said
+      guard peer.outcome == .resetByStack || target.isFinished && target.saidAll else {
         throw fault("ends with \(peer.outcome), the target reset")
       }
       guard peer.downloaded == said else {

@@ -6,6 +6,7 @@ struct Link {
   let plan: LinkPlan
   var dice: Dice
   private var burstLeft = 0
+  private var burstUntil = MonotonicInstant.zero
   private var freeAt: UInt64 = 0
   private(set) var lost = 0
   private(set) var corrupted = 0
@@ -25,11 +26,12 @@ struct Link {
     let count = passed[flow, default: 0]
     passed[flow] = count + 1
     var isLost = dice.chance(plan.loss)
-    if burstLeft > 0 {
+    if burstLeft > 0, now < burstUntil {
       burstLeft -= 1
       isLost = true
     } else if dice.chance(plan.burst) {
       burstLeft = dice.within(1...plan.burstPackets)
+      burstUntil = now + .milliseconds(dice.within(1...400))
     }
     if plan.blackouts.contains(where: { $0.contains(now.nanoseconds - origin) }) { isLost = true }
     var arrival = now + plan.delay

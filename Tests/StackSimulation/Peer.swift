@@ -47,6 +47,8 @@ final class Peer {
   private var stackTakesSACK = false
   private var stampsOn = false
   private var resetAt = MonotonicInstant.distantFuture
+  /// An idle connection is asked for a sign of life (RFC 1122 §4.2.3.6): a lost reset is found out.
+  private var keepaliveAt = MonotonicInstant.distantFuture
   private(set) var timeouts = 0
 
   // The receiver.
@@ -86,9 +88,13 @@ final class Peer {
   var downloaded: Int { max(0, received - 1 - (finishReceived ? 1 : 0)) }
 
   var nextDeadline: MonotonicInstant {
-    [writeAt, retransmitAt, persistAt, resetAt, readAt, acknowledgeAt, lingerUntil].min()
+    [
+      writeAt, retransmitAt, persistAt, resetAt, readAt, acknowledgeAt, lingerUntil, keepaliveAt,
+    ].min()
       ?? .distantFuture
   }
+
+  static let keepaliveInterval = Interval.seconds(75)
 
   // MARK: Application
 
@@ -147,7 +153,7 @@ final class Peer {
     phase = .gone
     for clear in [
       \Peer.writeAt, \Peer.retransmitAt, \Peer.persistAt, \Peer.resetAt, \Peer.readAt,
-      \Peer.acknowledgeAt, \Peer.lingerUntil,
+      \Peer.acknowledgeAt, \Peer.lingerUntil, \Peer.keepaliveAt,
     ] as [ReferenceWritableKeyPath<Peer, MonotonicInstant>] { self[keyPath: clear] = .distantFuture }
   }
 
@@ -176,6 +182,10 @@ final class Peer {
       backoff += 1
       if backoff > 7 { end(.gaveUp) } else { sendSYN(at: now) }
       return
+    }
+    if keepaliveAt <= now {
+      keepaliveAt = now + Self.keepaliveInterval
+      if acknowledged == highest { emit(dressed(acknowledged - 1, 0, at: now), offset: 0, octets: 0) }
     }
     if writeAt <= now { write(at: now) }
     if readAt <= now { read(at: now) }
@@ -223,7 +233,7 @@ final class Peer {
     let unread = max(0, downloaded - readOctets)
     let shift = plan.scale == nil || !stackScales ? 0 : plan.scale ?? 0
     let open = received + max(0, plan.bufferOctets - unread)
-    let wanted = max(open, toldEdge) - received
+    let wanted = max(0, max(open, toldEdge) - received)
     var field = min(wanted >> shift, 65_535)
     while received + field << shift < toldEdge, field < 65_535 { field += 1 }
     toldEdge = max(toldEdge, received + field << shift)
@@ -253,6 +263,11 @@ final class Peer {
     }
   }
 
+  /// What one frame may carry: a super-packet is a whole number of segments.
+  private var superOctets: Int {
+    max(1, min(plan.superSegments, 60_000 / segmentMax)) * segmentMax
+  }
+
   /// Sends what may be sent, and an acknowledgement if one is due and nothing else carried it.
   func pump(at now: MonotonicInstant) {
     guard phase == .open || phase == .lingering else { return }
@@ -263,7 +278,7 @@ final class Peer {
         continue
       }
       let limit = min(edge, acknowledged + plan.flightSegments * segmentMax)
-      var octets = min(dataEnd - next, limit - next, segmentMax * plan.superSegments)
+      var octets = min(dataEnd - next, limit - next, superOctets)
       if let run = selectively.first(where: { $0.start > next }) {
         octets = min(octets, run.start - next)
       }
@@ -367,6 +382,7 @@ final class Peer {
       highestStackStamp = stamp.value
     }
     phase = .open
+    keepaliveAt = now + Self.keepaliveInterval
     backoff = 0
     retransmitAt = .distantFuture
     acknowledgeNow = true
@@ -398,6 +414,7 @@ final class Peer {
       readAt = .distantFuture
       retransmitAt = .distantFuture
       persistAt = .distantFuture
+      keepaliveAt = .distantFuture
       lingerUntil = now + .seconds(20)
     }
   }

@@ -73,8 +73,9 @@ struct TargetPlan {
   var takePause = Interval.zero
   var stallAt: Int?
   var stall = Interval.zero
-  /// The target resets after it has said so many octets.
+  /// The target resets after it has said, or taken, so many octets.
   var resetAt: Int?
+  var resetAtTaken: Int?
 }
 
 struct FlowPlan {
@@ -104,7 +105,7 @@ extension Plan {
     mtu = dice.pick([1500, 1500, 1500, 1400, 1280, 9000])
     offloads = dice.percent(50)
     memoryOctets = dice.percent(15) ? dice.within(1...4) << 20 : 64 << 20
-    timeWait = .milliseconds(dice.within(500...60_000))
+    timeWait = .milliseconds(dice.within(40_000...60_000))
     turnTime = .microseconds(dice.within(1...100))
     wakeJitter = .microseconds(dice.percent(30) ? dice.within(0...5_000) : dice.within(0...100))
     turnPackets = dice.percent(20) ? dice.within(1...8) : 256
@@ -235,6 +236,10 @@ extension TargetPlan {
       stallAt = dice.below(upload)
       stall = .milliseconds(dice.scaled(1...20_000))
     }
-    if dice.percent(8) { resetAt = dice.below(download + 1) }
+    if dice.percent(8) {
+      resetAt = dice.below(download + 1)
+    } else if dice.percent(8), upload > 0 {
+      resetAtTaken = dice.within(1...upload)
+    }
   }
 }

@@ -26,6 +26,8 @@ struct Report {
   var corrupted = 0
   var corruptionDrops = 0
   var elapsed = Interval.zero
+  /// Until the last client was done.
+  var transferTime = Interval.zero
   var octets = 0
 }
 
@@ -88,6 +90,8 @@ final class Simulation {
     }
     worker.ignoresDeadlines = fault == .ignoresDeadlines
     worker.skipsSettling = fault == .keepsSlices
+    worker.answersEarly = fault == .answersEarly
+    worker.forgetsEvents = fault == .forgetsSocketEvents
     worker.wire = { [unowned self] in try leaves($0) }
     worker.reads = { [unowned self] frame, flow in reaches(frame, flow) }
     worker.openTarget = { [unowned self] in openTarget($0) }
@@ -97,7 +101,7 @@ final class Simulation {
   func run() throws -> Report {
     defer {
       worker.wire = { _ in }
-      worker.reads = { _, _ in }
+      worker.reads = { frame, _ in frame }
       worker.openTarget = { _ in nil }
     }
     while let (at, event) = events.pop() {
@@ -180,14 +184,11 @@ final class Simulation {
     return target
   }
 
-  private var targetAt: [ObjectIdentifier: MonotonicInstant] = [:]
-
   private func arm(_ target: TargetModel) {
     let wanted = target.nextDeadline
     guard wanted != .distantFuture else { return }
-    let key = ObjectIdentifier(target)
-    if let armed = targetAt[key], armed <= wanted, armed > now { return }
-    targetAt[key] = wanted
+    if target.armedAt <= wanted, target.armedAt > now { return }
+    target.armedAt = wanted
     events.push(.target(target), at: max(wanted, now))
   }
 
@@ -226,7 +227,8 @@ final class Simulation {
     return header + packet
   }
 
-  private func reaches(_ frame: [UInt8], _ flow: Int) {
+  /// A frame is about to reach the stack: notes what it says, and returns it.
+  private func reaches(_ frame: [UInt8], _ flow: Int) -> [UInt8] {
     let packet = Array(frame[10...])
     let conversation = conversations[flow]
     guard packet[0] >> 4 == (conversation.plan.isIPv4 ? 4 : 6),
@@ -234,9 +236,15 @@ final class Simulation {
       let segment = Packets.parse(packet)
     else {
       report.corruptionDrops += 1
-      return
+      return frame
     }
     conversation.reaches(segment, at: now)
+    guard fault == .inflatesClientWindow, !segment.has(Flag.syn) else { return frame }
+    var inflated = packet
+    inflated.put16(
+      segment.window | 0x3FFF, (conversation.plan.isIPv4 ? 20 : 40) + 14)
+    Packets.seal(&inflated, isIPv4: conversation.plan.isIPv4)
+    return Array(frame[..<10]) + inflated
   }
 
   // MARK: From the stack
@@ -299,6 +307,7 @@ final class Simulation {
     try conversation.peer.receive(
       packet, said: target?.read ?? 0, saidAll: target?.saidAll ?? false, at: now)
     if conversation.peer.phase != hadPhase {
+      report.transferTime = now - origin
       trace.note(now, index, "client is \(conversation.peer.phase) \(conversation.peer.outcome)")
     }
     settle(index)

@@ -32,8 +32,11 @@ final class TargetModel {
   private var connectAt = MonotonicInstant.distantFuture
   private(set) var connectFailed = false
   private var wasFull = false
+  private var errorTold = false
   /// A change that the worker has not been told of.
   var eventPending = false
+  /// The event queue's note.
+  var armedAt = MonotonicInstant.distantFuture
   var dropsAnOctet = false
 
   init(
@@ -122,6 +125,12 @@ final class TargetModel {
     var n = min(taken - consumed, plan.takeOctets)
     if let stall = plan.stallAt, !hasStalled { n = min(n, max(1, stall - consumed)) }
     consumed += n
+    if let resetAt = plan.resetAtTaken, consumed >= resetAt {
+      hasReset = true
+      sayAt = .distantFuture
+      eventPending = true
+      return
+    }
     if consumed < taken { takeAt = now + plan.takePause }
     if wasFull, taken - consumed <= plan.bufferOctets * 2 / 3 {
       wasFull = false
@@ -132,7 +141,7 @@ final class TargetModel {
 
   // MARK: The worker's calls
 
-  var isWritable: Bool { hasReset || taken - consumed < max(1, plan.bufferOctets * 2 / 3) }
+  var isWritable: Bool { hasReset || taken - consumed <= plan.bufferOctets * 2 / 3 }
   var isReadable: Bool { read < said || saidAll || hasReset }
   var hasHungUp: Bool { saidAll || hasReset }
 
@@ -140,7 +149,10 @@ final class TargetModel {
 
   func send(_ slices: UnsafeBufferPointer<Slice>, at now: MonotonicInstant) throws -> Answer {
     if isFinished { throw Violation("flow \(flow): a write after the shutdown") }
-    if hasReset { return .failed }
+    if hasReset {
+      errorTold = true
+      return .failed
+    }
     var room = plan.bufferOctets - (taken - consumed)
     guard room > 0 else {
       wasFull = true
@@ -171,7 +183,9 @@ final class TargetModel {
 
   func receive(_ slices: UnsafeBufferPointer<Slice>) -> Answer {
     guard read < said else {
-      if hasReset { return .failed }
+      // A socket tells its error once; after that it is at its end.
+      if hasReset, !errorTold { return .failed }
+      if hasReset { return .endOfStream }
       return saidAll ? .endOfStream : .wouldBlock
     }
     var octets = 0

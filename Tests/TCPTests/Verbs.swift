@@ -94,16 +94,28 @@ func expectAnything() -> [TraceSegment] {
   return segments
 }
 
+/// Something went out, so many segments if that is said; what does not matter.
+func expectSome(_ count: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if script.outbox.isEmpty || count.map({ $0 != script.outbox.count }) ?? false {
+      script.fail("expected \(count.map(String.init) ?? "some") segments", sourceLocation)
+    }
+  }
+  expectAnything()
+}
+
 /// SYN, SYN-ACK, ACK: the connection is open, and both streams stand at 1.
 func handshake(
   mss: UInt16? = 1000, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
-  window: Int = 64_000, sourceLocation: SourceLocation = #_sourceLocation
+  window: Int = 64_000, roundTrip: Interval = .zero,
+  sourceLocation: SourceLocation = #_sourceLocation
 ) {
   inject(
     "S", 0...0, window: window, mss: mss, sack: sack, wscale: wscale, ts: ts,
     sourceLocation: sourceLocation)
   targetConnects(sourceLocation: sourceLocation)
   expect("S.", 0...0, ack: 1, sourceLocation: sourceLocation)
+  advance(by: roundTrip, sourceLocation: sourceLocation)
   inject(".", 1...1, ack: 1, window: window, sourceLocation: sourceLocation)
   expectNothing(sourceLocation: sourceLocation)
 }

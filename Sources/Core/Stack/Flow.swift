@@ -51,7 +51,7 @@ package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
 }
 
 struct FlowMarks: OptionSet, BitwiseCopyable {
-  let rawValue: UInt8
+  let rawValue: UInt16
   /// In the queue of flows that want something.
   static let queued = FlowMarks(rawValue: 1)
   /// The target's socket may have something to read.
@@ -66,6 +66,12 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let yields = FlowMarks(rawValue: 32)
   /// Counted among the flows that are being dialled.
   static let dialing = FlowMarks(rawValue: 64)
+  /// Writing to the target failed: what it said before is read to the end, which is a reset.
+  static let broken = FlowMarks(rawValue: 512)
+  /// No packet finds the flow any more: it is over but for its slot.
+  static let unlinked = FlowMarks(rawValue: 128)
+  /// Rests in TIME-WAIT.
+  static let timeWait = FlowMarks(rawValue: 256)
 }
 
 struct Flow: BitwiseCopyable {
@@ -95,7 +101,6 @@ struct Flow: BitwiseCopyable {
   var octetsUp: UInt64 = 0
   var octetsDown: UInt64 = 0
 
-  var handle: UInt32 { generation }
   var isTCP: Bool { tuple.transport == .tcp }
 }
 

@@ -92,7 +92,8 @@ extension Stack {
       perform(flows[slot].relay.cut(), slot, at: .zero)
     } else {
       dropPending(slot)
-      want(slot, flows[slot].marks.contains(.hasSocket) ? [.closeTarget, .release] : .release)
+      if flows[slot].marks.contains(.hasSocket) { want(slot, .closeTarget) }
+      retire(slot)
     }
   }
 

@@ -20,10 +20,11 @@ package struct FlowView: Sendable {
 }
 
 extension Stack {
-  /// The newest flows, at most `limit`.
+  /// The newest flows, at most `limit`; those that rest in TIME-WAIT are only counted.
   package mutating func flowViews(limit: Int, at now: MonotonicInstant) -> [FlowView] {
     var views: [FlowView] = []
     forEachFlow { stack, slot in
+      guard !stack.flows[slot].marks.contains(.timeWait) else { return }
       views.append(stack.flowView(slot, at: now))
     }
     views.sort { $0.age < $1.age }
@@ -43,7 +44,6 @@ extension Stack {
     guard flows[slot].isTCP else {
       return sessions[Int(slot)].isAnswered ? "answered" : "unanswered"
     }
-    if endpoints[Int(slot)].state == .timeWait { return "time-wait" }
     switch flows[slot].relay.state {
     case .dialing: return "dialing"
     case .open: return endpoints[Int(slot)].state == .synReceived ? "answering" : "open"

@@ -39,12 +39,7 @@ extension Stack {
     let outcome = endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory)
     if segment.payload.octets > 0 { flows[slot].lastActivity = now }
     if outcome.contains(.reincarnated) {
-      endpoints[Int(slot)].release(memory: &memory)
-      guard !flows[slot].marks.contains(.queued), !flows[slot].marks.contains(.hasSocket) else {
-        perform(flows[slot].relay.clientClosed(), slot, at: now)
-        return  // the client's SYN comes again
-      }
-      close(slot)
+      perform(flows[slot].relay.clientClosed(), slot, at: now)
       strangerArrives(arrival, segment, tuple, value, at: now)
       return
     }
@@ -68,7 +63,11 @@ extension Stack {
       return
     }
     if outcome.contains(.established) { dropQuote(slot) }
-    if outcome.contains(.timeWait) { yieldLast(slot) }
+    if outcome.contains(.timeWait) {
+      flows[slot].marks.insert(.timeWait)
+      timeWaitCount += 1
+      yieldLast(slot)
+    }
     if outcome.contains(.payload) {
       settleNeeded = true
       want(slot, .upload)
@@ -116,6 +115,7 @@ extension Stack {
   }
 
   private mutating func refuse(_ segment: TCPSegment, _ tuple: FiveTuple) {
+    guard !segment.header.flags.contains(.rst) else { return }
     counters.refusals += 1
     if !TCPEndpoint.refuse(segment, path: path(tuple), frames: &frames) {
       memory.drops.count(.frameQueueFull)
@@ -151,6 +151,12 @@ extension Stack {
     keepQuote(arrival, for: slot)
     want(slot, .dial)
     schedule(slot)
+  }
+
+  mutating func leaveTimeWait(_ slot: UInt32) {
+    guard flows[slot].marks.contains(.timeWait) else { return }
+    flows[slot].marks.remove(.timeWait)
+    timeWaitCount -= 1
   }
 
   mutating func leaveDialing(_ slot: UInt32) {
@@ -193,8 +199,9 @@ extension Stack {
     if actions.contains(.drainClient) { drainIfReady(slot, at: now) }
     if actions.contains(.release) {
       leaveDialing(slot)
+      leaveTimeWait(slot)
       endpoints[Int(slot)].release(memory: &memory)
-      want(slot, .release)
+      retire(slot)
     }
   }
 

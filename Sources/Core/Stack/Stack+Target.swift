@@ -93,9 +93,9 @@ extension Stack {
   package func gather(
     _ slot: UInt32, into slices: UnsafeMutableBufferPointer<Slice>
   ) -> (slices: Int, octets: Int) {
-    guard flows[slot].relay.writesTarget, flows[slot].marks.contains(.writable) else {
-      return (0, 0)
-    }
+    guard flows[slot].relay.writesTarget, flows[slot].marks.contains(.writable),
+      !flows[slot].marks.contains(.broken)
+    else { return (0, 0) }
     return endpoints[Int(slot)].gather(memory: memory, into: slices)
   }
 
@@ -114,7 +114,16 @@ extension Stack {
     want(slot, .transmit)
   }
 
-  /// Writing or reading failed for good: the target reset the connection, or is gone.
+  /// Writing failed for good. What the target said before it went is still to be read, as fast as
+  /// the client takes it; its end, whatever it looks like, is then a reset.
+  package mutating func targetWriteFailed(_ slot: UInt32, at now: MonotonicInstant) {
+    guard flows[slot].relay.readsTarget else { return targetFailed(slot, at: now) }
+    flows[slot].marks.insert([.broken, .readable, .readToEnd])
+    flows[slot].marks.remove(.writable)
+    want(slot, .read)
+  }
+
+  /// Reading failed for good: the target reset the connection, or is gone.
   package mutating func targetFailed(_ slot: UInt32, at now: MonotonicInstant) {
     flows[slot].marks.subtract([.readable, .writable])
     perform(flows[slot].relay.targetReset(), slot, at: now)
@@ -123,7 +132,7 @@ extension Stack {
 
   /// The target's sending half was shut down.
   package mutating func targetFinishTold(_ slot: UInt32, at now: MonotonicInstant) {
-    if endpoints[Int(slot)].finishWasTaken(at: now).contains(.timeWait) { yieldLast(slot) }
+    react(endpoints[Int(slot)].finishWasTaken(at: now), slot, at: now)
     want(slot, .transmit)
   }
 
@@ -154,6 +163,7 @@ extension Stack {
   /// The target's end of stream was read.
   package mutating func targetFinished(_ slot: UInt32, at now: MonotonicInstant) {
     endpoints[Int(slot)].commit(0, memory: &memory)
+    if flows[slot].marks.contains(.broken) { return targetFailed(slot, at: now) }
     flows[slot].marks.subtract([.readable, .readToEnd])
     perform(flows[slot].relay.targetFinished(), slot, at: now)
   }

@@ -98,6 +98,7 @@ package struct Stack: ~Copyable {
   var yielding = YieldingList()
   var udpCount = 0
   var dialingCount = 0
+  package internal(set) var timeWaitCount = 0
   var fragmentIdentification: UInt32 = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false
@@ -171,8 +172,8 @@ package struct Stack: ~Copyable {
     settings.offloadsChecksum = false
   }
 
-  /// Flows now.
-  package var flowCount: Int { Int(flows.count) }
+  /// Flows now. An endpoint that rests in TIME-WAIT is no conversation any more and not counted.
+  package var flowCount: Int { Int(flows.count) - timeWaitCount }
   package var drops: DropCounters { memory.drops }
 
   /// Counts a drop that the owner saw.
@@ -229,12 +230,26 @@ package struct Stack: ~Copyable {
     leaveYielding(slot)
     leaveDialing(slot)
     if flows[slot].quote != noSlot { quotes.give(flows[slot].quote) }
+    leaveTimeWait(slot)
     wheel.disarm(slot)
-    index.remove(flows[slot].hash, slot)
+    unlink(slot)
     if !flows[slot].isTCP { udpCount -= 1 }
     rules.flowEnded(flows[slot].rule)
     generations[Int(slot)] &+= 1
     flows.give(slot)
+  }
+
+  /// Lets no packet find the flow any more, so that its client may begin another one at once.
+  mutating func unlink(_ slot: UInt32) {
+    guard !flows[slot].marks.contains(.unlinked) else { return }
+    flows[slot].marks.insert(.unlinked)
+    index.remove(flows[slot].hash, slot)
+  }
+
+  /// The flow is over: its slot goes back when the owner has closed its socket.
+  mutating func retire(_ slot: UInt32) {
+    unlink(slot)
+    want(slot, .release)
   }
 
   // MARK: Requests

@@ -12,7 +12,7 @@ package struct CongestionControl: BitwiseCopyable {
   package enum Algorithm: UInt8, Sendable, BitwiseCopyable { case cubic, newReno }
 
   /// Initial window in segments (RFC 6928).
-  static let initialSegments = 10
+  package static let initialSegments = 10
 
   package let algorithm: Algorithm
   /// cwnd, octets.

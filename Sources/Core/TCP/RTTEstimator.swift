@@ -7,9 +7,9 @@ import Primitives
 // users notice. Test: RTTEstimatorTests "the RTO is never below its bound".
 
 package struct RTTEstimator: BitwiseCopyable {
-  static let minimum = Interval.milliseconds(200)
-  static let initial = Interval.seconds(1)
-  static let maximum = Interval.seconds(60)
+  package static let minimum = Interval.milliseconds(200)
+  package static let initial = Interval.seconds(1)
+  package static let maximum = Interval.seconds(60)
   /// The clock's granularity G (§2.3), microseconds.
   static let granularity: UInt32 = 1_000
 

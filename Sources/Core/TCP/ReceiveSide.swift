@@ -40,7 +40,7 @@ package struct ReceiveSide: BitwiseCopyable {
   /// An acknowledgement is due with the next transmission.
   var acknowledgeNow = false
 
-  init(initial: SequenceNumber, scale: UInt8, windowLimit: UInt32) {
+  package init(initial: SequenceNumber, scale: UInt8, windowLimit: UInt32) {
     next = initial + 1
     taken = initial + 1
     advertised = initial + 1
@@ -59,7 +59,7 @@ package struct ReceiveSide: BitwiseCopyable {
   var isDrained: Bool { untakenOctets == 0 }
 
   /// The window acceptability test of RFC 9293 §3.10.7.4.
-  func accepts(_ sequence: SequenceNumber, segmentOctets: Int) -> Bool {
+  package func accepts(_ sequence: SequenceNumber, segmentOctets: Int) -> Bool {
     let window = max(0, advertised.distance(from: next))  // a FIN may lie behind the edge
     let offset = sequence.distance(from: next)
     if segmentOctets == 0 { return window == 0 ? offset == 0 : offset >= 0 && offset < window }
@@ -77,7 +77,7 @@ package struct ReceiveSide: BitwiseCopyable {
   // MARK: Arrival
 
   /// Takes a segment's payload and FIN, which `accepts` let through.
-  mutating func arrive(
+  package mutating func arrive(
     _ sequence: SequenceNumber, payload: Slice, finish hasFinish: Bool, segmentOctets: Int,
     at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
@@ -201,7 +201,7 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// The target's socket took the first `octets` of what was gathered.
-  mutating func took(
+  package mutating func took(
     _ octets: Int, segmentOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
   ) {
     guard octets > 0 else { return }
@@ -227,7 +227,7 @@ package struct ReceiveSide: BitwiseCopyable {
 
   /// Copies what still lies in the device's buffers to the store: the turn ends, or order demands
   /// it. Always succeeds for what `append` accepted.
-  mutating func settle(memory: inout TCPMemory) -> Bool {
+  package mutating func settle(memory: inout TCPMemory) -> Bool {
     guard pendingHead != noSlot else { return true }
     guard openStore(memory: &memory) else { return false }
     var position = payloadEnd - Int(pendingOctets)
@@ -278,7 +278,7 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// Gives everything back; what was not taken is lost, and was never acknowledged.
-  mutating func discard(memory: inout TCPMemory) {
+  package mutating func discard(memory: inout TCPMemory) {
     while pendingHead != noSlot { removeFirstPending(memory: &memory) }
     pendingOctets = 0
     if store != noSlot {
@@ -291,10 +291,10 @@ package struct ReceiveSide: BitwiseCopyable {
   // MARK: Acknowledging
 
   /// The acknowledgement number to send: the FIN is acknowledged once the target was told.
-  func acknowledgment(finishTaken: Bool) -> SequenceNumber { finishTaken ? taken + 1 : taken }
+  package func acknowledgment(finishTaken: Bool) -> SequenceNumber { finishTaken ? taken + 1 : taken }
 
   /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
-  mutating func windowField(
+  package mutating func windowField(
     acknowledgment: SequenceNumber, unscaled: Bool, segmentOctets: Int
   ) -> UInt16 {
     let shift = unscaled ? 0 : Int(scale)
@@ -316,12 +316,12 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// SACK blocks to send.
-  func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
+  package func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
     store == noSlot ? SACKBlocks() : memory.stores[store].selectiveAcknowledgment
   }
 
   /// An acknowledgement went out.
-  mutating func acknowledged(_ acknowledgment: SequenceNumber) {
+  package mutating func acknowledged(_ acknowledgment: SequenceNumber) {
     lastAcknowledgment = acknowledgment
     acknowledgeNow = false
     acknowledgeAt = .distantFuture

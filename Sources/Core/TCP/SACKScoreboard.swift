@@ -10,39 +10,45 @@ import Wire
 // sent later has arrived and the reordering window has passed.
 
 package struct SentRecord: BitwiseCopyable {
-  struct Marks: OptionSet, BitwiseCopyable {
-    let rawValue: UInt8
+  package struct Marks: OptionSet, BitwiseCopyable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Selectively acknowledged.
-    static let arrived = Marks(rawValue: 1)
-    static let lost = Marks(rawValue: 2)
+    package static let arrived = Marks(rawValue: 1)
+    package static let lost = Marks(rawValue: 2)
     /// Sent again since it was marked lost, or at all: no RTT sample (Karn).
-    static let resent = Marks(rawValue: 4)
+    package static let resent = Marks(rawValue: 4)
     /// Was ever sent more than once.
-    static let ambiguous = Marks(rawValue: 8)
+    package static let ambiguous = Marks(rawValue: 8)
   }
 
-  var start: SequenceNumber
-  var end: SequenceNumber
-  var sentAt: MonotonicInstant
-  var next: UInt32
+  package var start: SequenceNumber
+  package var end: SequenceNumber
+  package var sentAt: MonotonicInstant
+  package var next: UInt32
   var previous: UInt32
-  var marks: Marks
+  package var marks: Marks
 
-  var octets: Int { end.distance(from: start) }
+  package var octets: Int { end.distance(from: start) }
 }
 
 /// What an acknowledgement told.
-struct DeliveryReport {
+package struct DeliveryReport {
   /// Octets acknowledged now for the first time, cumulatively or selectively.
-  var deliveredOctets = 0
+  package var deliveredOctets = 0
   /// Octets acknowledged cumulatively.
-  var acknowledgedOctets = 0
-  var roundTrip: Interval?
+  package var acknowledgedOctets = 0
+  package var roundTrip: Interval?
+
+  package init() {}
+  /// Octets that were sent again are among them: what arrived with them may have waited for them at
+  /// the peer, so `roundTrip` is no measurement (Karn).
+  var isAmbiguous = false
 }
 
 package struct SACKScoreboard: BitwiseCopyable {
   /// Records one flow may have: bounds what a peer can make us split and walk.
-  static let recordsMax = 1024
+  package static let recordsMax = 1024
 
   private var head = noSlot
   private var tail = noSlot
@@ -58,19 +64,19 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   package init() {}
 
-  var isEmpty: Bool { head == noSlot }
-  var hasLost: Bool { lostOctets > resentOctets }
-  var hasArrived: Bool { arrivedOctets > 0 }
-  var arrived: Int { Int(arrivedOctets) }
-  var isFull: Bool { recordCount >= Self.recordsMax }
+  package var isEmpty: Bool { head == noSlot }
+  package var hasLost: Bool { lostOctets > resentOctets }
+  package var hasArrived: Bool { arrivedOctets > 0 }
+  package var arrived: Int { Int(arrivedOctets) }
+  package var isFull: Bool { recordCount >= Self.recordsMax }
 
   /// Octets estimated to be in the network, of `outstanding` that are not acknowledged.
-  func pipe(outstanding: Int) -> Int {
+  package func pipe(outstanding: Int) -> Int {
     max(0, outstanding - Int(arrivedOctets) - Int(lostOctets) + Int(resentOctets))
   }
 
   /// Notes a first transmission behind all others. False when there is no record for it.
-  mutating func sent(
+  package mutating func sent(
     _ start: SequenceNumber, _ end: SequenceNumber, at now: MonotonicInstant,
     records: inout Slab<SentRecord>
   ) -> Bool {
@@ -85,7 +91,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// The first lost record that is not sent again yet.
-  func firstLost(records: borrowing Slab<SentRecord>) -> UInt32 {
+  package func firstLost(records: borrowing Slab<SentRecord>) -> UInt32 {
     guard hasLost else { return noSlot }
     var slot = head
     while slot != noSlot {
@@ -96,11 +102,11 @@ package struct SACKScoreboard: BitwiseCopyable {
     return noSlot
   }
 
-  var first: UInt32 { head }
+  package var first: UInt32 { head }
   var last: UInt32 { tail }
 
   /// Cuts a record after `octets`, so that its front can be sent again alone.
-  mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>) -> Bool {
+  package mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>) -> Bool {
     let record = records[slot]
     let middle = record.start + octets
     guard
@@ -117,7 +123,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// Notes that a record was sent again.
-  mutating func resent(
+  package mutating func resent(
     _ slot: UInt32, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
   ) {
     let octets = UInt32(records[slot].octets)
@@ -130,7 +136,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// Takes off everything before `acknowledgment`.
-  mutating func acknowledge(
+  package mutating func acknowledge(
     upTo acknowledgment: SequenceNumber, at now: MonotonicInstant,
     records: inout Slab<SentRecord>, report: inout DeliveryReport
   ) {
@@ -160,7 +166,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// Marks what [block.start, block.end) covers as arrived.
-  mutating func acknowledge(
+  package mutating func acknowledge(
     selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
     records: inout Slab<SentRecord>, report: inout DeliveryReport
   ) {
@@ -197,7 +203,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// Marks as lost what was sent sufficiently long before something that has arrived
   /// (RFC 8985 §6.2, step 5).
   /// - Returns: whether anything is newly lost, and when to look again.
-  mutating func detectLoss(
+  package mutating func detectLoss(
     reorderingWindow: Interval, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
   ) -> (found: Bool, lookAgainAt: MonotonicInstant?) {
     guard latestArrivalSentAt != .zero else { return (false, nil) }
@@ -228,8 +234,8 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// Marks the first segment lost: three duplicate acknowledgements from a peer without SACK
   /// (RFC 5681 §3.2), or a partial acknowledgement (RFC 6582 §3.2).
-  mutating func loseFirst(segmentOctets: Int, records: inout Slab<SentRecord>) {
-    guard head != noSlot, !records[head].marks.contains(.lost) else { return }
+  package mutating func loseFirst(segmentOctets: Int, records: inout Slab<SentRecord>) {
+    guard head != noSlot, records[head].marks.isDisjoint(with: [.lost, .arrived]) else { return }
     if records[head].octets > segmentOctets, !isFull {
       _ = split(head, after: segmentOctets, records: &records)
     }
@@ -239,7 +245,7 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
   /// expired, and the peer may have reneged (RFC 2018 §8).
-  mutating func loseAll(records: borrowing Slab<SentRecord>) {
+  package mutating func loseAll(records: borrowing Slab<SentRecord>) {
     arrivedOctets = 0
     resentOctets = 0
     lostOctets = 0
@@ -253,7 +259,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// Gives every record back.
-  mutating func discard(records: inout Slab<SentRecord>) {
+  package mutating func discard(records: inout Slab<SentRecord>) {
     while head != noSlot {
       let next = records[head].next
       records.give(head)
@@ -290,6 +296,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   ) {
     let roundTrip = now - record.sentAt
     if record.marks.contains(.ambiguous) {
+      report.isAmbiguous = true
       // A retransmission's arrival is believed only if it cannot be the original's.
       guard roundTrip.microseconds >= Int(latestArrivalRTT) else { return }
     } else {

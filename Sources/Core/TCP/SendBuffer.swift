@@ -23,7 +23,7 @@ package struct SendBuffer: BitwiseCopyable {
 
   /// Opens room behind the last octet: fills `slices` with writable memory of at most `limit`
   /// octets, and says how many slices that took. What is not committed is taken back by `commit`.
-  mutating func room(
+  package mutating func room(
     limit: Int, pool: inout ChunkPool, slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     var left = limit
@@ -49,7 +49,7 @@ package struct SendBuffer: BitwiseCopyable {
   }
 
   /// Keeps the first `count` octets of the memory that `room` opened and gives the rest back.
-  mutating func commit(_ count: Int, pool: inout ChunkPool) {
+  package mutating func commit(_ count: Int, pool: inout ChunkPool) {
     octets += UInt32(count)
     guard head != ChunkPool.none else { return }
     let used = Int(headOffset) + Int(octets)
@@ -74,7 +74,7 @@ package struct SendBuffer: BitwiseCopyable {
   }
 
   /// Adds the slices of `count` octets that begin `offset` octets behind SND.UNA to the open frame.
-  mutating func append(
+  package mutating func append(
     offset: Int, count: Int, pool: borrowing ChunkPool, to frames: inout FrameQueue
   ) {
     precondition(offset + count <= Int(octets), "within the buffer")
@@ -104,7 +104,7 @@ package struct SendBuffer: BitwiseCopyable {
   }
 
   /// Gives back the first `count` octets, which the peer has acknowledged.
-  mutating func release(_ count: Int, pool: inout ChunkPool) {
+  package mutating func release(_ count: Int, pool: inout ChunkPool) {
     precondition(count <= Int(octets), "within the buffer")
     octets -= UInt32(count)
     if octets == 0 {
@@ -128,7 +128,7 @@ package struct SendBuffer: BitwiseCopyable {
   }
 
   /// Gives everything back.
-  mutating func discard(pool: inout ChunkPool) {
+  package mutating func discard(pool: inout ChunkPool) {
     releaseChain(from: head, pool: &pool)
     reset()
   }

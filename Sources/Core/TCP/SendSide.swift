@@ -34,6 +34,7 @@ package struct SendSide: BitwiseCopyable {
   private var recoveryPoint = SequenceNumber(0)
   let segmentOctets: UInt16
   let peerScale: UInt8
+  let usesSACK: Bool
   let bufferMax: UInt32
   private var recovery = Recovery.none
   private var duplicateAcknowledgments: UInt8 = 0
@@ -44,8 +45,10 @@ package struct SendSide: BitwiseCopyable {
   private var isWindowLimited = false
 
   init(
-    initial: SequenceNumber, segmentOctets: UInt16, peerScale: UInt8, settings: TCPSettings
+    initial: SequenceNumber, segmentOctets: UInt16, peerScale: UInt8, usesSACK: Bool,
+    settings: TCPSettings
   ) {
+    self.usesSACK = usesSACK
     unacknowledged = initial
     next = initial
     self.segmentOctets = segmentOctets
@@ -64,6 +67,13 @@ package struct SendSide: BitwiseCopyable {
   /// Octets that the peer's window leaves for new data.
   private var windowRoom: Int {
     max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
+  }
+
+  /// SEG.SEQ of a segment without payload: SND.NXT, but not beyond the peer's window, where a probe
+  /// or a FIN may have led; the peer would not accept it (RFC 9293 §3.10.7.4).
+  var acknowledgingSequence: SequenceNumber {
+    let edge = unacknowledged + Int(windowOctets)
+    return edge.precedes(next) ? edge : next
   }
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take.
@@ -107,13 +117,15 @@ package struct SendSide: BitwiseCopyable {
 
   // MARK: Acknowledgements
 
-  /// The peer's window (RFC 9293 §3.10.7.4: only from segments that are not older).
+  /// The peer's window (RFC 9293 §3.10.7.4: only from segments that are not older). One that
+  /// acknowledges new octets is not old, whatever its sequence number; and SND.WND, which counts
+  /// from SND.UNA, must not move on with it unseen.
   /// - Returns: whether it grew.
   mutating func updateWindow(
     _ header: TCPHeader, scaled: Bool, memory: borrowing TCPMemory
   ) -> Bool {
     guard
-      windowSequence.precedes(header.sequence)
+      unacknowledged.precedes(header.acknowledgment) || windowSequence.precedes(header.sequence)
         || (windowSequence == header.sequence
           && windowAcknowledgment.precedesOrEquals(header.acknowledgment))
     else { return false }
@@ -169,7 +181,7 @@ package struct SendSide: BitwiseCopyable {
         selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
         report: &report)
     }
-    if let roundTrip = report.roundTrip { estimator.measured(roundTrip) }
+    if let roundTrip = report.roundTrip, !report.isAmbiguous { estimator.measured(roundTrip) }
 
     detectLoss(at: now, memory: &memory)
     react(to: report, advance: advance, pipeBefore: pipeBefore, at: now, memory: &memory)
@@ -191,7 +203,7 @@ package struct SendSide: BitwiseCopyable {
       if recoveryPoint.precedesOrEquals(unacknowledged) {
         recovery = .none
       } else if recovery == .fast {
-        if !scoreboard.hasArrived { loseFirst(memory: &memory) }  // RFC 6582 §3.2
+        if !usesSACK { loseFirst(memory: &memory) }  // RFC 6582 §3.2
         return
       }
     }
@@ -318,7 +330,10 @@ package struct SendSide: BitwiseCopyable {
       }
     }
     let last = octets == dataLeft
-    let finish = finishQueued && !finishSent && last && !probeDue && (octets > 0 || windowRoom > 0 || outstanding == 0)
+    // The FIN counts against the window (RFC 9293 §3.10.4); alone it probes a closed one.
+    let finish =
+      finishQueued && !finishSent && last && !probeDue
+      && (octets < windowRoom || (octets == 0 && outstanding == 0))
     probeDue = false
     guard octets > 0 || finish else {
       if dataLeft > 0, outstanding == 0 { armRetransmission(at: now) }  // persist
@@ -366,7 +381,7 @@ package struct SendSide: BitwiseCopyable {
     let finish = finishSent && record.end == next
     return Burst(
       start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
-      push: record.end == next)
+      push: record.end == next && unsent == 0)
   }
 
   mutating func discard(memory: inout TCPMemory) {

@@ -71,7 +71,7 @@ extension TCPEndpoint {
         pool: memory.chunks, to: &frames)
     }
     var flags: TCPFlags = .ack
-    if burst.push { flags.insert(.psh) }
+    if burst.push, burst.octets > 0 { flags.insert(.psh) }
     if burst.finish { flags.insert(.fin) }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
     let owed = receive.acknowledgeNow
@@ -97,7 +97,7 @@ extension TCPEndpoint {
     challengeDue = false
     let fields = acknowledgmentFields(at: now, memory: memory)
     write(
-      sequence: send.next, acknowledgment: fields.acknowledgment, flags: .ack,
+      sequence: send.acknowledgingSequence, acknowledgment: fields.acknowledgment, flags: .ack,
       window: fields.window, options: fields.options, path: path, frames: &frames)
   }
 
@@ -145,7 +145,7 @@ extension TCPEndpoint {
     guard state != .closed, state != .timeWait,
       frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0)
     else { return }
-    let sequence = state == .listen ? SequenceNumber(0) : send.next
+    let sequence = state == .listen ? SequenceNumber(0) : send.acknowledgingSequence
     write(
       sequence: sequence, acknowledgment: receive.acknowledgment(finishTaken: finishTaken),
       flags: [.rst, .ack], window: 0, options: TCPOptions(), path: path, frames: &frames)

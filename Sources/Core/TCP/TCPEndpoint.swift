@@ -52,7 +52,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     let segment = max(Self.segmentOctetsMin, min(peerSegment, settings.segmentOctets)) - timestampOctets
     send = SendSide(
       initial: initialSequence, segmentOctets: segment, peerScale: options.windowScale ?? 0,
-      settings: settings)
+      usesSACK: options.sackPermitted, settings: settings)
     receive = ReceiveSide(
       initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
       windowLimit: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF))

@@ -46,7 +46,8 @@ package final class ControlServer: Sendable {
         log.info("status page is up", metadata: ["address": "\(endpoints.statusText ?? host)"])
       }
       if let path = endpoints.control {
-        let candidate = ControlSocketFile(path: path)
+        var candidate = ControlSocketFile(path: path)
+        candidate.makeDirectory(owner: endpoints.owner)
         listeners.append(try await listen(bootstrap, group, candidate, owner: endpoints.owner))
         file = candidate
         log.info("control socket is up", metadata: ["path": "\(path)"])
@@ -85,7 +86,6 @@ package final class ControlServer: Sendable {
     _ bootstrap: ServerBootstrap, _ group: MultiThreadedEventLoopGroup, _ file: ControlSocketFile,
     owner: FileOwner?
   ) async throws(ControlError) -> any Channel {
-    file.makeDirectory(owner: owner)
     let isStale = try await file.isStale(group: group)
     do {
       let channel = try await bootstrap.bind(

@@ -16,12 +16,17 @@ import NIOPosix
 
 struct ControlSocketFile: Sendable {
   let path: String
+  /// The directory that was made for it.
+  private var ownDirectory: String?
+
+  init(path: String) { self.path = path }
 
   /// Makes the directory that is to hold the socket if it is missing; its parents must exist.
-  func makeDirectory(owner: FileOwner?) {
+  mutating func makeDirectory(owner: FileOwner?) {
     guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
     let directory = String(path[..<slash])
     guard mkdir(directory, 0o755) == 0 else { return }
+    ownDirectory = directory
     // mkdir obeys the umask; others may look for the socket, its own mode keeps them out.
     _ = chmod(directory, 0o755)
     if let owner { _ = chown(directory, owner.user, owner.group) }
@@ -32,7 +37,11 @@ struct ControlSocketFile: Sendable {
     if let owner { _ = chown(path, owner.user, owner.group) }
   }
 
-  func remove() { _ = unlink(path) }
+  /// Removes the file, and the directory if it was made here and nothing else is in it.
+  func remove() {
+    _ = unlink(path)
+    if let ownDirectory { _ = rmdir(ownDirectory) }
+  }
 
   /// Whether a socket lies there that nobody listens on.
   /// - Throws: when somebody does, or something else than a socket is in the way.

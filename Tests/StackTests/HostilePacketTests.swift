@@ -1,0 +1,127 @@
+import Configuration
+import Primitives
+import Stack
+import TCP
+import Testing
+import Wire
+
+@Suite("What a packet may not do: every discard is counted by its reason, nothing stops")
+struct HostilePacketTests {
+  private static func changed(_ packet: [UInt8], _ offset: Int, _ octet: UInt8) -> [UInt8] {
+    var packet = packet
+    packet[offset] = octet
+    return packet
+  }
+
+  /// An IPv4 packet with its header checksum put right after a change.
+  private static func rechecked(_ packet: [UInt8]) -> [UInt8] {
+    var packet = packet
+    packet[10] = 0
+    packet[11] = 0
+    var sum = 0
+    for index in stride(from: 0, to: 20, by: 2) {
+      sum += Int(packet[index]) << 8 | Int(packet[index + 1])
+    }
+    while sum > 0xFFFF { sum = sum & 0xFFFF + sum >> 16 }
+    packet[10] = UInt8(~sum >> 8 & 255)
+    packet[11] = UInt8(~sum & 255)
+    return packet
+  }
+
+  struct Malformed: CustomTestStringConvertible {
+    var reason: DropReason
+    var packet: [UInt8]
+    var virtio = VirtioNetHeader()
+    var testDescription: String { reason.word }
+  }
+
+  static let packets: [Malformed] = {
+    let syn = tcpPacket(.syn, sequence: 1)
+    let datagram = udpPacket(payload: [1, 2, 3, 4])
+    let v6 = udpPacket(from: client6, to: virtual6, payload: [1, 2])
+    return [
+      Malformed(reason: .truncatedHeader, packet: Array(syn.prefix(12))),
+      Malformed(reason: .truncatedHeader, packet: Array(v6.prefix(39))),
+      Malformed(reason: .badVersion, packet: changed(syn, 0, 0x55)),
+      Malformed(reason: .badHeaderLength, packet: changed(syn, 0, 0x44)),
+      Malformed(reason: .badTotalLength, packet: changed(syn, 3, 200)),
+      Malformed(reason: .badTotalLength, packet: changed(v6, 5, 200)),
+      Malformed(reason: .badHeaderChecksum, packet: changed(syn, 8, 1)),
+      Malformed(reason: .badTransportChecksum, packet: changed(syn, 25, 99)),
+      Malformed(reason: .badTransportChecksum, packet: changed(datagram, 29, 99)),
+      Malformed(reason: .badHeaderLength, packet: changed(syn, 32, 0x40)),
+      Malformed(reason: .badTCPFlags, packet: changed(syn, 33, 0x03)),
+      Malformed(reason: .badTransportLength, packet: changed(datagram, 25, 3)),
+      Malformed(reason: .zeroPort, packet: changed(changed(syn, 20, 0), 21, 0)),
+      Malformed(reason: .fragment, packet: rechecked(changed(changed(datagram, 6, 0x20), 3, 28))),
+      Malformed(reason: .unsupportedProtocol, packet: rechecked(changed(syn, 9, 132))),
+      Malformed(reason: .landAttack, packet: tcpPacket(from: virtual4, .syn, sequence: 1)),
+      Malformed(
+        reason: .martianSource, packet: tcpPacket(from: address("127.0.0.1"), .syn, sequence: 1)),
+      Malformed(
+        reason: .multicastDestination,
+        packet: tcpPacket(to: address("224.0.0.1"), .syn, sequence: 1)),
+      Malformed(
+        reason: .martianDestination, packet: tcpPacket(to: address("127.0.0.1"), .syn, sequence: 1)
+      ),
+      Malformed(
+        reason: .badOffloadHeader, packet: syn, virtio: VirtioNetHeader(gsoType: 99)),
+      Malformed(reason: .icmpBadChecksum, packet: changed(echoPacket(body: [1]), 25, 7)),
+      Malformed(reason: .noRule, packet: tcpPacket(virtualPort: 99, .syn, sequence: 1)),
+      Malformed(reason: .unknownFlow, packet: tcpPacket(.ack, sequence: 1)),
+    ]
+  }()
+
+  @Test("a malformed packet is counted by its reason", arguments: packets)
+  func counted(malformed: Malformed) {
+    let world = World(rules: [rule("web"), rule("dns", .udp, ports: PortRange(53))])
+    world.send(malformed.packet, virtio: malformed.virtio)
+    #expect(world.stack.drops[malformed.reason] == 1)
+    #expect(world.stack.drops.total == 1)
+    expectEmpty(world)
+  }
+
+  @Test("frames of any octets, and any frame cut or changed anywhere, leave the stack alive")
+  func anyOctets() throws {
+    let world = World(rules: [rule("all", [.tcp, .udp], ports: .all)], maxFlows: 8)
+    var random = SeededGenerator(seed: 0xF00D)
+    let seeds = Self.packets.map(\.packet) + [tcpPacket(.ack, sequence: 2, payload: [1, 2, 3])]
+    for _ in 0..<20_000 {
+      var packet = seeds[Int(random.next() % UInt64(seeds.count))]
+      for _ in 0..<Int(random.next() % 4) {
+        packet[Int(random.next() % UInt64(packet.count))] = UInt8(truncatingIfNeeded: random.next())
+      }
+      if random.next() % 8 == 0 { packet.removeLast(Int(random.next() % UInt64(packet.count))) }
+      let kind: UInt8 = [0, 0, 1, 4, 5][Int(random.next() % 5)]
+      world.send(
+        packet,
+        virtio: VirtioNetHeader(
+          flags: random.next() % 2 == 0 ? .dataIsValid : [], gsoType: kind,
+          segmentOctets: UInt16(truncatingIfNeeded: random.next() % 4)))
+      if random.next() % 16 == 0 { world.advance(by: .seconds(3)) }
+    }
+    world.stack.endAll()
+    world.turn()
+    expectEmpty(world)
+  }
+
+  @Test("ICMP answers are rationed: a flood gets two hundred at once")
+  func rationed() {
+    let world = World(rules: [rule("web")])
+    for _ in 0..<300 { world.send(udpPacket(virtualPort: 9, payload: [1])) }
+    #expect(world.take().count == 200)
+    #expect(world.stack.drops[.rateLimited] == 100)
+  }
+
+  @Test("a flood of SYNs costs the flows that fit, and nothing once they are over")
+  func synFlood() {
+    let world = World(rules: [rule("web")], maxFlows: 8)
+    world.dialing = .hangs
+    for port in 1...100 as ClosedRange<UInt16> { world.send(tcpPacket(port: port, .syn, sequence: 1)) }
+    #expect(world.stack.flowCount == 8)
+    #expect(world.stack.drops[.flowTableFull] == 92)
+    #expect(world.stack.memory.chunks.count == 0)
+    world.advance(by: .seconds(10))
+    expectEmpty(world)
+  }
+}

@@ -1,0 +1,196 @@
+import Configuration
+import Primitives
+import Stack
+import Testing
+import Wire
+
+@Suite("UDP sessions, and ICMP about them")
+struct UDPSessionTests {
+  private let dns = rule("dns", .udp, ports: PortRange(53), port: 5353)
+
+  @Test("a datagram makes a session; answers come from the virtual address", arguments: [true, false])
+  func session(isIPv4: Bool) throws {
+    let world = World(rules: [dns])
+    let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
+    world.send(udpPacket(from: source, to: destination, payload: [1, 2, 3]))
+    #expect(world.dials.first?.transport == .udp)
+    #expect(world.dials.first?.port == 5353)
+    let slot = try #require(world.flow)
+    #expect(world.sockets[slot]?.receivedDatagrams == [[1, 2, 3]])
+    world.sockets[slot]?.sayingDatagrams = [[9, 8], []]
+    world.socketEvent(slot, readable: true)
+    let replies = world.take()
+    #expect(replies.map(\.payload) == [[9, 8], []])
+    #expect(replies.first?.ip.source == destination)
+    #expect(replies.first?.udp?.sourcePort == 53)
+    #expect(replies.first?.udp?.destinationPort == 40_000)
+    world.send(udpPacket(from: source, to: destination, payload: []))
+    #expect(world.dials.count == 1)
+    #expect(world.sockets[slot]?.receivedDatagrams == [[1, 2, 3], []])
+  }
+
+  @Test("a session that was never answered ends after a quarter of udp_timeout, others after all of it")
+  func expiry() throws {
+    let world = World(rules: [dns])
+    world.send(udpPacket(payload: [1]))
+    world.advance(by: .milliseconds(44_999))
+    #expect(world.stack.flowCount == 1)
+    world.advance(by: .milliseconds(1))
+    expectEmpty(world)
+
+    world.send(udpPacket(payload: [1]))
+    let slot = try #require(world.flow)
+    world.sockets[slot]?.sayingDatagrams = [[2]]
+    world.socketEvent(slot, readable: true)
+    world.advance(by: .seconds(179))
+    #expect(world.stack.flowCount == 1)
+    world.send(udpPacket(payload: [1]))
+    world.advance(by: .seconds(179))
+    #expect(world.stack.flowCount == 1)
+    world.advance(by: .seconds(1))
+    expectEmpty(world)
+    #expect(world.stack.counters.flowsExpired == 2)
+  }
+
+  @Test("a refusal by the target is told as port unreachable that quotes the latest datagram")
+  func refused() throws {
+    for isIPv4 in [true, false] {
+      let world = World(rules: [dns])
+      let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
+      world.send(udpPacket(from: source, to: destination, payload: [1]))
+      let slot = try #require(world.flow)
+      let latest = udpPacket(from: source, to: destination, payload: [1, 2, 3, 4])
+      world.send(latest)
+      _ = world.take()
+      world.stack.sessionFailed(slot, failure: .refused, at: world.now)
+      world.turn()
+      let error = try #require(world.take().first?.icmp)
+      #expect(error.type == (isIPv4 ? 3 : 1))
+      #expect(error.code == (isIPv4 ? 3 : 4))
+      #expect(error.quote == Array(latest.prefix(isIPv4 ? 28 : 48)))
+      #expect(world.stack.flowCount == 1)
+    }
+  }
+
+  @Test("a session without a socket is told and forgotten")
+  func dialFails() throws {
+    let world = World(rules: [dns])
+    world.dialing = .fails(.networkUnreachable)
+    world.send(udpPacket(payload: [1]))
+    #expect(world.take().first?.icmp?.code == 0)
+    expectEmpty(world)
+  }
+
+  @Test("no rule: port unreachable that quotes the whole datagram, or silence")
+  func noRule() throws {
+    for reject in [true, false] {
+      let world = World(rules: [dns], unmatched: reject ? .reject : .drop)
+      let datagram = udpPacket(virtualPort: 54, payload: [1, 2, 3])
+      world.send(datagram)
+      let replies = world.take()
+      #expect(replies.count == (reject ? 1 : 0))
+      if reject {
+        let error = try #require(replies.first?.icmp)
+        #expect(error.type == 3 && error.code == 3)
+        #expect(error.quote == datagram)
+      }
+      expectEmpty(world)
+    }
+  }
+
+  @Test("a super-packet is cut into its datagrams, the last one shorter")
+  func superPacket() throws {
+    let world = World(rules: [dns])
+    let payload = (0..<2500).map { UInt8(truncatingIfNeeded: $0) }
+    world.send(
+      udpPacket(payload: payload),
+      virtio: VirtioNetHeader(
+        flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+        segmentOctets: 1000))
+    let slot = try #require(world.flow)
+    #expect(
+      world.sockets[slot]?.receivedDatagrams
+        == [Array(payload[..<1000]), Array(payload[1000..<2000]), Array(payload[2000...])])
+  }
+
+  @Test("a datagram larger than the MTU leaves in fragments that make it up", arguments: [true, false])
+  func fragments(isIPv4: Bool) throws {
+    let world = World(rules: [dns])
+    let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
+    world.send(udpPacket(from: source, to: destination, payload: [1]))
+    let slot = try #require(world.flow)
+    let said = (0..<5000).map { UInt8(truncatingIfNeeded: $0 * 3) }
+    world.sockets[slot]?.sayingDatagrams = [said, said]
+    world.socketEvent(slot, readable: true)
+    let replies = world.take()
+    #expect(replies.count == 8)
+    #expect(replies.allSatisfy { $0.octets.count <= 1500 && $0.ip.isFragment })
+    let first = replies.prefix(4)
+    #expect(Set(first.map(\.ip.identification)).count == 1)
+    #expect(replies[0].ip.identification != replies[4].ip.identification)
+    var datagram: [UInt8] = []
+    for piece in first {
+      #expect(piece.ip.fragmentOffset == datagram.count)
+      datagram += piece.octets[piece.ip.headerOctets...]
+    }
+    #expect(first.last?.ip.moreFragments == false)
+    #expect(Array(datagram.dropFirst(8)) == said)
+    var whole = try #require(replies.first).ip
+    whole.moreFragments = false
+    whole.headerOctets = 0
+    whole.totalOctets = datagram.count
+    let isValid = transportChecksumIsValid(whole, segment: datagram.span.bytes)
+    #expect(isValid)
+  }
+
+  @Test("a full table makes room by its oldest session; conversations stay")
+  func eviction() throws {
+    let world = World(rules: [dns, rule("web")], maxFlows: 4)
+    var client = Client(world)
+    try client.connect()
+    for port in 1...2 as ClosedRange<UInt16> { world.send(udpPacket(port: port, payload: [1])) }
+    world.send(udpPacket(port: 1, payload: [1]))  // 1 is younger now
+    world.send(udpPacket(port: 3, payload: [1]))
+    #expect(world.stack.counters.flowsEvicted == 1)
+    let views = world.stack.flowViews(limit: 16, at: world.now)
+    #expect(Set(views.map(\.tuple.clientPort)) == [40_000, 1, 3])
+  }
+
+  @Test("a full table drops a SYN and counts it; a session gives way for the next try")
+  func fullTable() throws {
+    let world = World(rules: [dns, rule("web")], maxFlows: 2)
+    world.send(udpPacket(port: 1, payload: [1]))
+    var first = Client(world, port: 1001)
+    try first.connect()
+    world.send(Client(world, port: 1002).packet(.syn))
+    #expect(world.take().isEmpty)
+    #expect(world.stack.drops[.flowTableFull] == 1)
+    var second = Client(world, port: 1002)
+    try second.connect()
+    world.send(Client(world, port: 1003).packet(.syn))
+    #expect(world.stack.drops[.flowTableFull] == 2)
+    #expect(world.stack.flowCount == 2)
+  }
+
+  @Test("an echo request to a covered address is answered, elsewhere not", arguments: [true, false])
+  func echo(isIPv4: Bool) throws {
+    let world = World(rules: [dns])
+    let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
+    world.send(echoPacket(from: source, to: destination, body: [5, 6, 7]))
+    let reply = try #require(world.take().first)
+    #expect(reply.payload.first == (isIPv4 ? 0 : 129))
+    #expect(Array(reply.payload.dropFirst(8)) == [5, 6, 7])
+    #expect(reply.ip.source == destination && reply.ip.destination == source)
+    #expect(world.stack.counters.echoReplies == 1)
+
+    var narrow = dns
+    narrow.listen = [
+      ListenPattern(
+        addresses: .prefix(IPPrefix(address("10.9.9.9"), length: 128)), ports: PortRange(53))
+    ]
+    let elsewhere = World(rules: [narrow])
+    elsewhere.send(echoPacket(from: source, to: destination, body: [5]))
+    #expect(elsewhere.take().isEmpty)
+    #expect(elsewhere.stack.drops[.notForUs] == 1)
+  }
+}

@@ -1,0 +1,157 @@
+import Primitives
+import TCP
+import Testing
+import Wire
+
+@Suite("RFC 6675, RFC 8985: SACKScoreboard")
+struct ScoreboardTests {
+  private struct Count: Equatable {
+    var arrived = 0
+    var lost = 0
+    var resent = 0
+    var octets = 0
+    var isOrdered = true
+  }
+
+  /// The counters, counted anew from the records.
+  private func recount(
+    _ board: SACKScoreboard, _ records: borrowing Slab<SentRecord>, from start: SequenceNumber
+  ) -> Count {
+    var count = Count()
+    var slot = board.first
+    var edge = start
+    while slot != .max {
+      let record = records[slot]
+      count.isOrdered = count.isOrdered && record.start == edge && record.octets > 0
+      edge = record.end
+      count.octets += record.octets
+      if record.marks.contains(.arrived) { count.arrived += record.octets }
+      if record.marks.contains(.lost) {
+        count.lost += record.octets
+        if record.marks.contains(.resent) { count.resent += record.octets }
+      }
+      slot = record.next
+    }
+    return count
+  }
+
+  @Test("after random marks the counters are what a recount finds, and records go back", arguments: 1...30)
+  func counters(seed: UInt64) {
+    var random = SeededGenerator(seed: seed)
+    var records = Slab<SentRecord>(capacity: 600)
+    var board = SACKScoreboard()
+    var unacknowledged = SequenceNumber(UInt32.max - 20_000)
+    var next = unacknowledged
+    var now = MonotonicInstant(nanoseconds: 1_000_000)
+    for _ in 0..<1_500 {
+      now = now + .microseconds(random.number(in: 0...2_000))
+      let outstanding = next.distance(from: unacknowledged)
+      var report = DeliveryReport()
+      switch random.number(in: 0...9) {
+      case 0...3:
+        let octets = random.number(in: 1...9_000)
+        if board.sent(next, next + octets, at: now, records: &records) { next = next + octets }
+      case 4 where outstanding > 0:
+        let octets = random.number(in: 1...outstanding)
+        unacknowledged = unacknowledged + octets
+        board.acknowledge(upTo: unacknowledged, at: now, records: &records, report: &report)
+      case 5, 6:
+        guard outstanding > 2 else { continue }
+        let from = random.number(in: 1...outstanding - 1)
+        let block = SACKBlock(
+          start: unacknowledged + from,
+          end: unacknowledged + random.number(in: from + 1...outstanding))
+        board.acknowledge(
+          selectively: block, segmentOctets: 1000, at: now, records: &records, report: &report)
+      case 7:
+        _ = board.detectLoss(
+          reorderingWindow: .microseconds(random.number(in: 0...500)), at: now, records: records)
+      case 8:
+        if random.number(in: 0...3) == 0 {
+          board.loseAll(records: records)
+        } else {
+          board.loseFirst(segmentOctets: 1000, records: &records)
+        }
+      default:
+        let slot = board.firstLost(records: records)
+        if slot != .max {
+          if records[slot].octets > 500 { _ = board.split(slot, after: 500, records: &records) }
+          board.resent(slot, at: now, records: records)
+        }
+      }
+      let count = recount(board, records, from: unacknowledged)
+      #expect(count.isOrdered, "seed \(seed)")
+      #expect(count.octets == next.distance(from: unacknowledged), "seed \(seed)")
+      #expect(board.arrived == count.arrived, "seed \(seed)")
+      #expect(board.hasLost == (count.lost > count.resent), "seed \(seed)")
+      #expect(
+        board.pipe(outstanding: count.octets)
+          == count.octets - count.arrived - count.lost + count.resent, "seed \(seed)")
+    }
+    board.discard(records: &records)
+    let left = records.count
+    #expect(left == 0)
+  }
+
+  @Test("what was sent before something that arrived is lost when the window has passed (§6.2)")
+  func lossByTime() {
+    var records = Slab<SentRecord>(capacity: 16)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(100)
+    let sentAt = MonotonicInstant(nanoseconds: 1_000_000_000)
+    for index in 0..<3 {
+      _ = board.sent(
+        start + index * 10, start + index * 10 + 10, at: sentAt + .milliseconds(index),
+        records: &records)
+    }
+    let now = sentAt + .milliseconds(20)
+    var report = DeliveryReport()
+    board.acknowledge(
+      selectively: SACKBlock(start: start + 10, end: start + 20), segmentOctets: 10, at: now,
+      records: &records, report: &report)
+    #expect(report.roundTrip == .milliseconds(19))
+    let early = board.detectLoss(reorderingWindow: .milliseconds(5), at: now, records: records)
+    #expect(!early.found)
+    #expect(early.lookAgainAt == sentAt + .milliseconds(24))
+    let late = board.detectLoss(
+      reorderingWindow: .milliseconds(5), at: sentAt + .milliseconds(24), records: records)
+    #expect(late.found && late.lookAgainAt == nil)
+    let lost = board.firstLost(records: records)
+    #expect(lost == board.first)
+    board.discard(records: &records)
+  }
+
+  @Test("a record that was resent is no round-trip sample (Karn)")
+  func karn() {
+    var records = Slab<SentRecord>(capacity: 16)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(1)
+    let sentAt = MonotonicInstant(nanoseconds: 1_000_000_000)
+    _ = board.sent(start, start + 10, at: sentAt, records: &records)
+    board.loseAll(records: records)
+    board.resent(board.first, at: sentAt + .milliseconds(200), records: records)
+    var report = DeliveryReport()
+    board.acknowledge(
+      upTo: start + 10, at: sentAt + .milliseconds(210), records: &records, report: &report)
+    #expect(report.roundTrip == nil)
+    #expect(report.deliveredOctets == 10)
+  }
+
+  @Test("a peer that fragments the board into many runs is bounded")
+  func bounded() {
+    var records = Slab<SentRecord>(capacity: 4096)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(0)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    _ = board.sent(start, start + 60_000, at: now, records: &records)
+    for index in 0..<20_000 {
+      var report = DeliveryReport()
+      board.acknowledge(
+        selectively: SACKBlock(start: start + index * 3 + 1, end: start + index * 3 + 2),
+        segmentOctets: 1000, at: now, records: &records, report: &report)
+    }
+    let count = records.count
+    #expect(count <= SACKScoreboard.recordsMax)
+    board.discard(records: &records)
+  }
+}
