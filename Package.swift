@@ -82,7 +82,8 @@ let package = Package(
         logging,
       ]),
     daemon(
-      "Control", ["Configuration", "Primitives", "Wire", "Worker", logging, nioCore, nioPosix, nioHTTP1]),
+      "Control",
+      ["Configuration", "Primitives", "Wire", "Worker", logging, nioCore, nioPosix, nioHTTP1]),
     daemon(
       "Supervisor",
       [

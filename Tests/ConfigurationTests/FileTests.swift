@@ -3,6 +3,7 @@
 import Configuration
 import Glibc
 import TOML
+import TestSupport
 import Testing
 
 @Suite("Shipped configurations") struct FileTests {
@@ -57,7 +58,7 @@ import Testing
   @Test("random mutations of shipped files never trap") func mutations() throws {
     let seed = UInt64.random(in: .min ... .max)
     print("configuration mutations: seed \(seed)")
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let samples = try ["port-ranges", "prefix-translation", "sandbox"].map { name in
       // Comments only slow the test down.
       let bytes = try #require(Self.content(Self.folder + "/examples/\(name).toml"))

@@ -44,16 +44,3 @@ func pattern(_ addresses: String, _ first: UInt16, _ last: UInt16) throws -> Lis
   if addresses == "*" { return ListenPattern(addresses: .any, ports: ports) }
   return ListenPattern(addresses: .prefix(try prefix(addresses)), ports: ports)
 }
-
-/// SplitMix64: every random test is replayed from its seed.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}

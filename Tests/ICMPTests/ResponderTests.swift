@@ -1,6 +1,7 @@
 // Echo replies and errors out.
 
 import ICMP
+import TestSupport
 import Testing
 import Wire
 

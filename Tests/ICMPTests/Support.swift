@@ -1,21 +1,8 @@
-// Packets made by hand, and the checksum by its definition, for the tests of this target.
+// Packets made by hand for the tests of this target.
 
 import ICMP
+import TestSupport
 import Wire
-
-/// RFC 1071 §1 by the letter.
-func onesComplementSum(_ octets: [UInt8]) -> UInt16 {
-  var sum: UInt32 = 0
-  for index in stride(from: 0, to: octets.count, by: 2) {
-    let low = index + 1 < octets.count ? octets[index + 1] : 0
-    sum += UInt32(octets[index]) << 8 | UInt32(low)
-    if sum > 0xffff { sum = sum & 0xffff + 1 }
-  }
-  return UInt16(sum)
-}
-
-func big16(_ value: Int) -> [UInt8] { [UInt8(value >> 8 & 255), UInt8(value & 255)] }
-func big32(_ value: Int) -> [UInt8] { big16(value >> 16) + big16(value & 0xffff) }
 
 func address(_ text: String) -> IPAddress {
   guard let address = IPAddress(text) else { preconditionFailure("not an address: \(text)") }

@@ -1,3 +1,5 @@
+// Batches of datagrams over real loopback sockets: order, borders, refusals, full buffers.
+
 import Glibc
 import Kernel
 import Primitives

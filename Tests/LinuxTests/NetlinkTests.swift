@@ -1,3 +1,5 @@
+// Links, addresses and routes set over rtnetlink, each test in a network namespace of its own.
+
 import Kernel
 import Netlink
 import Testing

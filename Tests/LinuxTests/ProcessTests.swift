@@ -1,3 +1,5 @@
+// What the daemon asks of its process: threads, signals, limits, privileges, notifications.
+
 import Glibc
 import Kernel
 import Netlink

@@ -1,3 +1,5 @@
+// Target sockets against real peers on loopback: dialling, half-close, reset, room.
+
 import Glibc
 import Kernel
 import Primitives

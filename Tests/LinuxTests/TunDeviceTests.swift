@@ -1,3 +1,5 @@
+// TUN devices in network namespaces: opening, offloads, names that are taken, packets through it.
+
 import Glibc
 import Kernel
 import Netlink

@@ -1,3 +1,5 @@
+// Epoll, event counters and clocks: deadlines are kept and never early.
+
 import Glibc
 import Kernel
 import Primitives

@@ -1,6 +1,7 @@
 // The timing wheel against a plain dictionary of deadlines, and its edges by name.
 
 import Primitives
+import TestSupport
 import Testing
 
 @Suite("Timing wheel") struct TimingWheelTests {

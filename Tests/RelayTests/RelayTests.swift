@@ -76,7 +76,8 @@ struct RelayTests {
     (.draining, .cut, .closed, [.resetClient, .release]),
   ]
 
-  @Test("a transition leads where the table says, and asks for what it says", arguments: Event.allCases)
+  @Test(
+    "a transition leads where the table says, and asks for what it says", arguments: Event.allCases)
   func transitions(event: Event) {
     for state in Self.states {
       var relay = relay(in: state)

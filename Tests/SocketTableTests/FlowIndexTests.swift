@@ -1,6 +1,7 @@
 // The flow index against a plain table, and the spread of the keyed hash.
 
 import SocketTable
+import TestSupport
 import Testing
 import Wire
 

@@ -1,6 +1,7 @@
 // Which rule wins: the precedence of PRODUCT.md case by case, and random rules against a plain scan.
 
 import SocketTable
+import TestSupport
 import Testing
 import Wire
 

@@ -55,7 +55,9 @@ final class Conversation {
     lastArrival = now
     if segment.has(Flag.rst), stackInitial != nil,
       Int(Int32(bitPattern: segment.sequence &- peer.initial)) == acknowledged
-    { resetAt = now }
+    {
+      resetAt = now
+    }
     guard segment.has(Flag.ack), !segment.has(Flag.syn), !segment.has(Flag.rst),
       let initial = stackInitial
     else { return }
@@ -65,7 +67,9 @@ final class Conversation {
   }
 
   /// Checks one segment that the stack sends, after a super-packet was cut.
-  func check(_ segment: Segment, octets packetOctets: Int, mtu: Int, at now: MonotonicInstant) throws {
+  func check(_ segment: Segment, octets packetOctets: Int, mtu: Int, at now: MonotonicInstant)
+    throws
+  {
     segments += 1
     let octets = segment.payload.count
     if segment.has(Flag.rst) { return }
@@ -102,7 +106,8 @@ final class Conversation {
     acknowledged = acknowledgment
     let shift = segment.has(Flag.syn) || plan.client.scale == nil ? 0 : 7
     let right = acknowledgment + Int(segment.window) << shift
-    guard right >= edge || right + 1 == edge && target.isFinished else {
+    // A SYN-ACK that comes again cannot say more than 64 KiB (RFC 7323 §2.2).
+    guard right >= edge || segment.has(Flag.syn) else {
       throw fault("takes back its window: right edge \(right) after \(edge)")
     }
     edge = max(edge, right)
@@ -115,7 +120,9 @@ final class Conversation {
     guard octets == 0 || packetOctets <= mss + headers else {
       throw fault("sends \(packetOctets) octets to a client with an MSS of \(mss)")
     }
-    guard packetOctets <= mtu else { throw fault("sends \(packetOctets) octets, the MTU is \(mtu)") }
+    guard packetOctets <= mtu else {
+      throw fault("sends \(packetOctets) octets, the MTU is \(mtu)")
+    }
     guard end <= clientEdge || (end == clientEdge + 1 && start == clientEdge) else {
       throw fault("sends \(start)..<\(end) beyond the window's edge at \(clientEdge)")
     }
@@ -152,7 +159,9 @@ final class Conversation {
     if aborted {
       if peer.outcome == .resetByUs, let target = firstTarget, target.isConnected,
         !target.hasReset, !target.wasAborted, !(target.isFinished && target.saidAll)
-      { throw fault("hides the client's reset from the target") }
+      {
+        throw fault("hides the client's reset from the target")
+      }
       if peer.outcome == .resetByUs || peer.outcome == .gaveUp { return }
     }
     if let target = firstTarget, target.hasReset {

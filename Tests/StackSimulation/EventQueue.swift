@@ -74,12 +74,15 @@ struct Trace {
   var text: String {
     (entries[begin...] + entries[..<begin]).map { entry in
       let micros = entry.at.nanoseconds / 1_000
-      let head = "\(micros / 1_000_000).\(String(micros % 1_000_000 + 1_000_000).dropFirst()) #\(entry.flow) "
+      let head =
+        "\(micros / 1_000_000).\(String(micros % 1_000_000 + 1_000_000).dropFirst()) #\(entry.flow) "
       switch entry.content {
       case .note(let text): return head + text
       case .packet(let up, let segment, let octets):
         var flags = ""
-        for (bit, letter) in [(Flag.syn, "S"), (Flag.fin, "F"), (Flag.rst, "R"), (Flag.psh, "P"), (Flag.ack, ".")]
+        for (bit, letter) in [
+          (Flag.syn, "S"), (Flag.fin, "F"), (Flag.rst, "R"), (Flag.psh, "P"), (Flag.ack, "."),
+        ]
         where segment.has(bit) { flags += letter }
         let blocks = segment.blocks.map { "\($0.start)-\($0.end)" }.joined(separator: " ")
         return head + (up ? "> " : "< ")

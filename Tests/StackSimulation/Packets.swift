@@ -52,7 +52,9 @@ extension [UInt8] {
     put16(UInt16(value >> 16), i)
     put16(UInt16(truncatingIfNeeded: value), i + 2)
   }
-  mutating func add16(_ value: UInt16) { append(contentsOf: [UInt8(value >> 8), UInt8(value & 255)]) }
+  mutating func add16(_ value: UInt16) {
+    append(contentsOf: [UInt8(value >> 8), UInt8(value & 255)])
+  }
   mutating func add32(_ value: UInt32) {
     add16(UInt16(value >> 16))
     add16(UInt16(truncatingIfNeeded: value))
@@ -120,8 +122,7 @@ enum Packets {
 
   /// A client's packet, its checksums computed.
   static func build(
-    _ addressing: Addressing, _ segment: Segment, key: Int, offset: Int, octets: Int,
-    fromClient: Bool = true
+    _ addressing: Addressing, _ segment: Segment, key: Int, offset: Int, octets: Int
   ) -> [UInt8] {
     var options: [UInt8] = []
     if let mss = segment.maximumSegment {

@@ -22,7 +22,9 @@ struct LinkPlan {
   /// A bottleneck's queue.
   var queueLimit = Interval.milliseconds(100)
 
-  var isClean: Bool { loss + burst + corruption == 0 && blackouts.isEmpty && nanosecondsPerOctet == 0 }
+  var isClean: Bool {
+    loss + burst + corruption == 0 && blackouts.isEmpty && nanosecondsPerOctet == 0
+  }
 }
 
 enum Ending { case afterSending, afterPeersEnd }
@@ -104,7 +106,7 @@ extension Plan {
     var dice = Dice(seed)
     mtu = dice.pick([1500, 1500, 1500, 1400, 1280, 9000])
     offloads = dice.percent(50)
-    memoryOctets = dice.percent(15) ? dice.within(1...4) << 20 : 64 << 20
+    memoryOctets = dice.percent(15) ? dice.within(16...160) << 14 : 64 << 20
     timeWait = .milliseconds(dice.within(40_000...60_000))
     turnTime = .microseconds(dice.within(1...100))
     wakeJitter = .microseconds(dice.percent(30) ? dice.within(0...5_000) : dice.within(0...100))
@@ -165,7 +167,9 @@ extension FlowPlan {
     if client.ending == .afterPeersEnd, target.ending == .afterPeersEnd {
       target.ending = .afterSending
     }
-    if !isIPv4, client.maximumSegment != nil { client.maximumSegment = client.maximumSegment.map { max(220, $0 - 20) } }
+    if !isIPv4, client.maximumSegment != nil {
+      client.maximumSegment = client.maximumSegment.map { max(220, $0 - 20) }
+    }
   }
 }
 

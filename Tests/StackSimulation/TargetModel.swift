@@ -145,7 +145,10 @@ final class TargetModel {
   var isReadable: Bool { read < said || saidAll || hasReset }
   var hasHungUp: Bool { saidAll || hasReset }
 
-  enum Answer { case octets(Int), wouldBlock, endOfStream, failed }
+  enum Answer {
+    case octets(Int)
+    case wouldBlock, endOfStream, failed
+  }
 
   func send(_ slices: UnsafeBufferPointer<Slice>, at now: MonotonicInstant) throws -> Answer {
     if isFinished { throw Violation("flow \(flow): a write after the shutdown") }

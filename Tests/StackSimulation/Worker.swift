@@ -1,5 +1,5 @@
-import Glibc
 import Configuration
+import Glibc
 import Primitives
 import Stack
 import TCP
@@ -86,7 +86,8 @@ final class Worker {
     try clientPass()
     dialled.removeAll { $0.isClosed }
     guard stack.memory.pending.count == 0 else {
-      throw Violation("\(stack.memory.pending.count) slices of the device's buffers outlive the turn")
+      throw Violation(
+        "\(stack.memory.pending.count) slices of the device's buffers outlive the turn")
     }
     return activity > 0
   }

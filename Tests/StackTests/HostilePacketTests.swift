@@ -117,7 +117,9 @@ struct HostilePacketTests {
   func synFlood() {
     let world = World(rules: [rule("web")], maxFlows: 8)
     world.dialing = .hangs
-    for port in 1...100 as ClosedRange<UInt16> { world.send(tcpPacket(port: port, .syn, sequence: 1)) }
+    for port in 1...100 as ClosedRange<UInt16> {
+      world.send(tcpPacket(port: port, .syn, sequence: 1))
+    }
     #expect(world.stack.flowCount == 8)
     #expect(world.stack.drops[.flowTableFull] == 92)
     #expect(world.stack.memory.chunks.count == 0)

@@ -8,7 +8,8 @@ import Wire
 struct UDPSessionTests {
   private let dns = rule("dns", .udp, ports: PortRange(53), port: 5353)
 
-  @Test("a datagram makes a session; answers come from the virtual address", arguments: [true, false])
+  @Test(
+    "a datagram makes a session; answers come from the virtual address", arguments: [true, false])
   func session(isIPv4: Bool) throws {
     let world = World(rules: [dns])
     let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
@@ -29,7 +30,8 @@ struct UDPSessionTests {
     #expect(world.sockets[slot]?.receivedDatagrams == [[1, 2, 3], []])
   }
 
-  @Test("a session that was never answered ends after a quarter of udp_timeout, others after all of it")
+  @Test(
+    "a session that was never answered ends after a quarter of udp_timeout, others after all of it")
   func expiry() throws {
     let world = World(rules: [dns])
     world.send(udpPacket(payload: [1]))
@@ -113,7 +115,8 @@ struct UDPSessionTests {
         == [Array(payload[..<1000]), Array(payload[1000..<2000]), Array(payload[2000...])])
   }
 
-  @Test("a datagram larger than the MTU leaves in fragments that make it up", arguments: [true, false])
+  @Test(
+    "a datagram larger than the MTU leaves in fragments that make it up", arguments: [true, false])
   func fragments(isIPv4: Bool) throws {
     let world = World(rules: [dns])
     let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)
@@ -172,7 +175,8 @@ struct UDPSessionTests {
     #expect(world.stack.flowCount == 2)
   }
 
-  @Test("an echo request to a covered address is answered, elsewhere not", arguments: [true, false])
+  @Test(
+    "an echo request to a covered address is answered, elsewhere not", arguments: [true, false])
   func echo(isIPv4: Bool) throws {
     let world = World(rules: [dns])
     let (source, destination) = isIPv4 ? (client4, virtual4) : (client6, virtual6)

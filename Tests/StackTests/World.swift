@@ -69,12 +69,12 @@ final class World {
 
   init(
     rules: [ForwardRule], maxFlows: Int = 16, unmatched: UnmatchedPolicy = .reject,
-    mtu: Int = 1500
+    mtu: Int = 1500, bufferOctets: Int = 8 << 20
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: false, offloadsChecksum: false)
-    settings.bufferOctetsMax = 8 << 20
+    settings.bufferOctetsMax = bufferOctets
     stack = Stack(settings: settings, rules: rules, at: now)
   }
 
@@ -123,8 +123,9 @@ final class World {
   /// The only living flow, or the first.
   var flow: UInt32? { sockets.keys.min() }
 
-  func socketEvent(_ slot: UInt32, readable: Bool = false, writable: Bool = false, hangup: Bool = false)
-  {
+  func socketEvent(
+    _ slot: UInt32, readable: Bool = false, writable: Bool = false, hangup: Bool = false
+  ) {
     stack.targetReady(
       slot, readable: readable, writable: writable, readToEnd: hangup, at: now)
     turn()

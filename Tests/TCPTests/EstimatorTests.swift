@@ -133,7 +133,8 @@ struct CongestionControlTests {
     #expect(control.window == 10_000)
   }
 
-  @Test("the window is never below a segment nor beyond its type, whatever happens", arguments: 1...10)
+  @Test(
+    "the window is never below a segment nor beyond its type, whatever happens", arguments: 1...10)
   func bounds(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     var control = control(seed % 2 == 0 ? .cubic : .newReno)

@@ -35,7 +35,9 @@ struct ScoreboardTests {
     return count
   }
 
-  @Test("after random marks the counters are what a recount finds, and records go back", arguments: 1...30)
+  @Test(
+    "after random marks the counters are what a recount finds, and records go back",
+    arguments: 1...30)
   func counters(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     var records = Slab<SentRecord>(capacity: 600)

@@ -41,7 +41,8 @@ extension Script {
     for offset in 0..<segment.octets {
       payload[offset] = patternOctet(segment.range.lowerBound + offset, fromClient: true)
     }
-    arrive(TCPSegment(header: header, payload: Slice(payload.baseAddress, segment.octets)), location)
+    arrive(
+      TCPSegment(header: header, payload: Slice(payload.baseAddress, segment.octets)), location)
     turn(location)
     payload.initializeMemory(as: UInt8.self, repeating: 0xDB)  // the device reads into it again
     payload.deallocate()
@@ -88,7 +89,8 @@ extension Script {
     frames.removeAll()
   }
 
-  private func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason) -> TraceSegment
+  private func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason)
+    -> TraceSegment
   {
     let virtio = try VirtioNetHeader(parsing: octets.span.bytes)
     let bytes = octets.span.bytes.extracting(VirtioNetHeader.octets..<octets.count)
@@ -121,7 +123,8 @@ extension Script {
         block.start.distance(from: Self.clientStart)...block.end.distance(from: Self.clientStart))
     }
     if let stamp = header.options.timestamp { lastServerTimestamp = stamp.value }
-    segment.pieceOctets = virtio.segmentation == VirtioNetHeader.Segmentation.none
+    segment.pieceOctets =
+      virtio.segmentation == VirtioNetHeader.Segmentation.none
       ? 0 : Int(virtio.segmentOctets)
     segment.packetOctets =
       packet.payloadOffset

@@ -228,7 +228,8 @@ func expectState(_ state: TCPState, sourceLocation: SourceLocation = #_sourceLoc
 func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     if !script.events.isSuperset(of: event) {
-      script.fail("expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
+      script.fail(
+        "expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
     }
   }
 }

@@ -2,6 +2,7 @@
 // trap; that time grows no faster than size is `LinearityTests`' matter.
 
 import TOML
+import TestSupport
 import Testing
 
 /// A document with a name: the document itself would fill the report.
@@ -74,7 +75,7 @@ struct HostileCase: CustomTestStringConvertible {
   @Test("random mutations of valid documents never trap") func mutations() {
     let seed = UInt64.random(in: .min ... .max)
     print("TOML mutations: seed \(seed)")
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let pieces: [[UInt8]] =
       [
         "[", "]", "[[", "]]", "{", "}", "\"", "'", "\"\"\"", "'''", "=", ",", ".", "#", "\n",

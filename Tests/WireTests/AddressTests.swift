@@ -1,5 +1,6 @@
 // Addresses, prefixes, patterns as text and as sets.
 
+import TestSupport
 import Testing
 import Wire
 

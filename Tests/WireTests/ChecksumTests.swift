@@ -1,5 +1,6 @@
 // The wide sum against the definition.
 
+import TestSupport
 import Testing
 import Wire
 

@@ -1,5 +1,6 @@
 // No packet traps: every prefix of good packets, and good packets with octets changed at random.
 
+import TestSupport
 import Testing
 import Wire
 

@@ -1,5 +1,6 @@
 // Headers in: every field, and every way in which a header can lie.
 
+import TestSupport
 import Testing
 import Wire
 
@@ -147,7 +148,7 @@ import Wire
     #expect(reason(Array(good[..<39])) == .truncatedHeader)
     #expect(reason(Array(good[..<41])) == .badTotalLength)
     #expect(reason(ipv6(next: 0, payload: [6, 0, 0])) == .truncatedHeader)
-    #expect(reason(ipv6(next: 60, payload: [6, 1, 1, 4, 0, 0, 0, 0])) == .badHeaderLength)
+    #expect(reason(ipv6(next: 60, payload: [6, 1, 1, 4, 0, 0, 0, 0])) == .badExtensionHeader)
     // Hop-by-hop anywhere but first.
     #expect(
       reason(ipv6(next: 60, payload: [0, 0, 1, 4, 0, 0, 0, 0] + hopByHop)) == .badExtensionHeader)

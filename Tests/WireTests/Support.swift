@@ -1,37 +1,7 @@
-// What the tests of this target share: a seeded generator, the checksum by its definition, packets
-// made octet by octet without the code under test, and frames taken out of a queue.
+// What the tests of this target share: packets made octet by octet without the code under test.
 
+import TestSupport
 import Wire
-
-/// SplitMix64: every failure is repeated by its seed.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-  mutating func octets(_ count: Int) -> [UInt8] {
-    (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
-  }
-}
-
-/// RFC 1071 §1 by the letter: big-endian words, odd octet padded with zero, end-around carry.
-func onesComplementSum(_ octets: [UInt8]) -> UInt16 {
-  var sum: UInt32 = 0
-  for index in stride(from: 0, to: octets.count, by: 2) {
-    let low = index + 1 < octets.count ? octets[index + 1] : 0
-    sum += UInt32(octets[index]) << 8 | UInt32(low)
-    if sum > 0xffff { sum = sum & 0xffff + 1 }
-  }
-  return UInt16(sum)
-}
-
-func big16(_ value: Int) -> [UInt8] { [UInt8(value >> 8 & 255), UInt8(value & 255)] }
-func big32(_ value: Int) -> [UInt8] { big16(value >> 16) + big16(value & 0xffff) }
 
 func pseudoHeader(_ source: IPAddress, _ destination: IPAddress, _ transport: Int, _ octets: Int)
   -> [UInt8]
@@ -107,29 +77,4 @@ func checksumIsValid(_ packet: [UInt8]) throws -> Bool {
   let ip = try IPHeader(parsing: packet.span.bytes)
   return transportChecksumIsValid(
     ip, segment: packet.span.bytes.extracting(ip.headerOctets..<ip.totalOctets))
-}
-
-/// The octets of a frame, gathered.
-func frameOctets(_ frames: borrowing FrameQueue, _ index: Int = 0) -> [UInt8] {
-  frames.slices(of: index).flatMap { slice in
-    Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
-  }
-}
-
-/// Memory that payload slices can point at for the length of a test.
-final class Payload {
-  let memory: UnsafeMutableRawPointer
-  let octets: [UInt8]
-  init(_ octets: [UInt8]) {
-    self.octets = octets
-    memory = .allocate(byteCount: max(octets.count, 1), alignment: 1)
-    memory.copyMemory(from: octets, byteCount: octets.count)
-  }
-  deinit { memory.deallocate() }
-
-  /// The payload in slices that end at `cuts`.
-  func slices(cuts: [Int] = []) -> [Slice] {
-    let ends = cuts.filter { $0 < octets.count }.sorted() + [octets.count]
-    return zip([0] + ends, ends).map { start, end in Slice(memory + start, end - start) }
-  }
 }

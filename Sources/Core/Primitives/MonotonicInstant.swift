@@ -64,6 +64,7 @@ package struct Interval: Hashable, Comparable, Sendable, BitwiseCopyable {
   }
   @inlinable package static func * (a: Self, factor: Int) -> Self {
     let (product, overflow) = a.nanoseconds.multipliedReportingOverflow(by: Int64(factor))
-    return Self(nanoseconds: overflow ? ((a.nanoseconds < 0) != (factor < 0) ? .min : .max) : product)
+    return Self(
+      nanoseconds: overflow ? ((a.nanoseconds < 0) != (factor < 0) ? .min : .max) : product)
   }
 }

@@ -70,6 +70,8 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let broken = FlowMarks(rawValue: 512)
   /// No packet finds the flow any more: it is over but for its slot.
   static let unlinked = FlowMarks(rawValue: 128)
+  /// Found the payload pool spent.
+  static let starved = FlowMarks(rawValue: 1024)
   /// Rests in TIME-WAIT.
   static let timeWait = FlowMarks(rawValue: 256)
 }

@@ -13,7 +13,11 @@ import Wire
 
 /// What is counted and bounded per rule.
 package struct RuleFigures: BitwiseCopyable, Sendable {
-  package var active = 0
+  /// Flows of the rule, those in TIME-WAIT included.
+  var held = 0
+  /// Flows of the rule that rest in TIME-WAIT.
+  var resting = 0
+  package var active: Int { held - resting }
   package var acceptedTotal: UInt64 = 0
   package var refusedTotal: UInt64 = 0
   package var octetsUp: UInt64 = 0
@@ -91,6 +95,7 @@ package struct RuleBook: ~Copyable {
       collect(slot)
     }
     table = PassiveSocketTable(patterns)
+    noteNextCut()
     return cut
   }
 
@@ -125,20 +130,23 @@ package struct RuleBook: ~Copyable {
 
   /// A flow of the rule ended.
   mutating func flowEnded(_ slot: UInt32) {
-    figures(slot).pointee.active -= 1
+    figures(slot).pointee.held -= 1
     collect(slot)
   }
 
   private mutating func collect(_ slot: UInt32) {
-    guard let entry = entries[Int(slot)], entry.retired, figures(slot).pointee.active == 0 else {
+    guard let entry = entries[Int(slot)], entry.retired, figures(slot).pointee.held == 0 else {
       return
     }
     entries[Int(slot)] = nil
+    if entry.cutAt != nil { noteNextCut() }
   }
 
-  /// When the next retired rule's flows are to be cut.
-  var nextCut: MonotonicInstant? {
-    entries.compactMap { $0?.cutAt }.min()
+  /// When the next retired rule's flows are to be cut; asked every turn.
+  private(set) var nextCut: MonotonicInstant?
+
+  private mutating func noteNextCut() {
+    nextCut = entries.lazy.compactMap { $0?.cutAt }.min()
   }
 
   /// The rules whose flows are to be cut now.
@@ -150,6 +158,7 @@ package struct RuleBook: ~Copyable {
         due.append(UInt32(index))
       }
     }
+    noteNextCut()
     return due
   }
 }

@@ -66,6 +66,7 @@ extension Stack {
     if outcome.contains(.timeWait) {
       flows[slot].marks.insert(.timeWait)
       timeWaitCount += 1
+      rules.figures(flows[slot].rule).pointee.resting += 1
       yieldLast(slot)
     }
     if outcome.contains(.payload) {
@@ -157,6 +158,7 @@ extension Stack {
     guard flows[slot].marks.contains(.timeWait) else { return }
     flows[slot].marks.remove(.timeWait)
     timeWaitCount -= 1
+    rules.figures(flows[slot].rule).pointee.resting -= 1
   }
 
   mutating func leaveDialing(_ slot: UInt32) {

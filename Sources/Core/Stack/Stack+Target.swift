@@ -144,7 +144,9 @@ extension Stack {
     _ slot: UInt32, limit: Int, slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     guard flows[slot].marks.contains(.readable), flows[slot].relay.readsTarget else { return 0 }
-    return endpoints[Int(slot)].room(limit: limit, memory: &memory, slices: slices)
+    let count = endpoints[Int(slot)].room(limit: limit, memory: &memory, slices: slices)
+    if count == 0, endpoints[Int(slot)].roomOctets(memory: memory) > 0 { starve(slot) }
+    return count
   }
 
   /// The target said so many octets, read into the room.
@@ -181,11 +183,13 @@ extension Stack {
   /// Gives the flow's slot back, as `release` asked.
   package mutating func release(_ slot: UInt32) {
     close(slot)
+    feedStarved()
   }
 
   /// Everything of this turn's buffers was written or must be kept: nothing may point into them
   /// when the next turn reads.
   package mutating func endTargetPass() {
+    defer { feedStarved() }
     guard settleNeeded else { return }
     settleNeeded = false
     for position in 0..<queueCount {
@@ -204,7 +208,9 @@ extension Stack {
   package func readsToEnd(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.readToEnd) }
 
   /// The target's socket has nothing more to read.
-  package mutating func drained(_ slot: UInt32) { flows[slot].marks.subtract([.readable, .readToEnd]) }
+  package mutating func drained(_ slot: UInt32) {
+    flows[slot].marks.subtract([.readable, .readToEnd])
+  }
 
   /// Whether a flow's socket is open.
   package func hasSocket(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.hasSocket) }

@@ -99,6 +99,8 @@ package struct Stack: ~Copyable {
   var udpCount = 0
   var dialingCount = 0
   package internal(set) var timeWaitCount = 0
+  /// Flows that wait for payload memory.
+  var starvedCount = 0
   var fragmentIdentification: UInt32 = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false
@@ -218,7 +220,7 @@ package struct Stack: ~Copyable {
     flows[slot].generation = generations[Int(slot)]
     index.insert(value, slot)
     let figures = rules.figures(rule)
-    figures.pointee.active += 1
+    figures.pointee.held += 1
     figures.pointee.acceptedTotal += 1
     return slot
   }
@@ -231,6 +233,7 @@ package struct Stack: ~Copyable {
     leaveDialing(slot)
     if flows[slot].quote != noSlot { quotes.give(flows[slot].quote) }
     leaveTimeWait(slot)
+    leaveStarved(slot)
     wheel.disarm(slot)
     unlink(slot)
     if !flows[slot].isTCP { udpCount -= 1 }

@@ -41,13 +41,14 @@ extension Stack {
   mutating func evictOldest() -> Bool {
     let slot = yielding.oldest
     guard slot != noSlot else { return false }
-    counters.flowsEvicted += 1
     if flows[slot].marks.contains(.hasSocket) {
+      counters.flowsEvicted += 1
       leaveYielding(slot)
       end(slot)
       return false
     }
     guard !flows[slot].marks.contains(.queued) else { return false }
+    counters.flowsEvicted += 1
     if flows[slot].isTCP { endpoints[Int(slot)].release(memory: &memory) }
     close(slot)
     return true

@@ -39,7 +39,8 @@ package struct RTTEstimator: BitwiseCopyable {
   /// RTO before back-off (§2).
   package var timeout: Interval {
     guard smoothed != 0 else { return Self.initial }
-    let rto = Interval.microseconds(Int(smoothed) + Int(max(Self.granularity, 4 * min(variation, 1 << 28))))
+    let rto = Interval.microseconds(
+      Int(smoothed) + Int(max(Self.granularity, 4 * min(variation, 1 << 28))))
     return max(Self.minimum, min(rto, Self.maximum))
   }
 

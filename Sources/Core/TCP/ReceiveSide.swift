@@ -152,12 +152,14 @@ package struct ReceiveSide: BitwiseCopyable {
       return false
     }
     let index = store
-    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 2 else {
+    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 2
+    else {
       memory.drops.count(.memoryFull)
       releaseStoreIfEmpty(memory: &memory)
       return false
     }
-    let written = memory.stores.pointer(index).pointee.write(start, base, octets, pool: &memory.chunks)
+    let written = memory.stores.pointer(index).pointee.write(
+      start, base, octets, pool: &memory.chunks)
     guard written > 0 else { return false }
     let end = start + written
     if start == next {
@@ -291,7 +293,9 @@ package struct ReceiveSide: BitwiseCopyable {
   // MARK: Acknowledging
 
   /// The acknowledgement number to send: the FIN is acknowledged once the target was told.
-  package func acknowledgment(finishTaken: Bool) -> SequenceNumber { finishTaken ? taken + 1 : taken }
+  package func acknowledgment(finishTaken: Bool) -> SequenceNumber {
+    finishTaken ? taken + 1 : taken
+  }
 
   /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
   package mutating func windowField(

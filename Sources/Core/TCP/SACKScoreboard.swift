@@ -26,8 +26,20 @@ package struct SentRecord: BitwiseCopyable {
   package var end: SequenceNumber
   package var sentAt: MonotonicInstant
   package var next: UInt32
-  var previous: UInt32
+  package var previous: UInt32
   package var marks: Marks
+
+  package init(
+    start: SequenceNumber, end: SequenceNumber, sentAt: MonotonicInstant, next: UInt32,
+    previous: UInt32, marks: Marks
+  ) {
+    self.start = start
+    self.end = end
+    self.sentAt = sentAt
+    self.next = next
+    self.previous = previous
+    self.marks = marks
+  }
 
   package var octets: Int { end.distance(from: start) }
 }
@@ -106,7 +118,9 @@ package struct SACKScoreboard: BitwiseCopyable {
   var last: UInt32 { tail }
 
   /// Cuts a record after `octets`, so that its front can be sent again alone.
-  package mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>) -> Bool {
+  package mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>)
+    -> Bool
+  {
     let record = records[slot]
     let middle = record.start + octets
     guard

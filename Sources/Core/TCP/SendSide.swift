@@ -305,6 +305,7 @@ package struct SendSide: BitwiseCopyable {
     let mss = Int(segmentOctets)
     let frameMax = max(mss, burstOctets / mss * mss)
     if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
+    if outstanding > 0 { armRetransmission(at: now) }  // no record was to be had
 
     isWindowLimited = false
     if outstanding == 0, lastSentAt != .zero, now - lastSentAt > estimator.timeout {

@@ -49,7 +49,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     // RFC 9293 §3.7.1: 536 and 1220 when the peer does not say.
     let peerSegment = options.maximumSegmentSize ?? (isIPv4 ? 536 : 1220)
     let timestampOctets: UInt16 = usesTimestamps ? 12 : 0
-    let segment = max(Self.segmentOctetsMin, min(peerSegment, settings.segmentOctets)) - timestampOctets
+    let segment =
+      max(Self.segmentOctetsMin, min(peerSegment, settings.segmentOctets)) - timestampOctets
     send = SendSide(
       initial: initialSequence, segmentOctets: segment, peerScale: options.windowScale ?? 0,
       usesSACK: options.sackPermitted, settings: settings)
@@ -162,7 +163,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     case .listen: return heldSegment(header, memory: &memory)
     case .timeWait where finishTaken && header.flags.isOpening:
       if isLaterIncarnation(header) { return .reincarnated }
-    case .synReceived, .established, .finWait1, .finWait2, .closing, .timeWait, .closeWait, .lastAck:
+    case .synReceived, .established, .finWait1, .finWait2, .closing, .timeWait, .closeWait,
+      .lastAck:
       break
     }
     // First, the sequence number; PAWS before it (RFC 7323 §5.3).

@@ -24,7 +24,9 @@ package struct TCPMemory: ~Copyable {
   package init(octets: Int, flows: Int) {
     chunks = ChunkPool(octets: octets)
     sent = Slab(capacity: max(1024, min(flows * 8, 1 << 18)))
-    stores = Slab(capacity: max(16, min(flows, octets / ChunkPool.chunkOctets)))
+    // One per flow, and one held free for each slice of a turn, which may come to need it.
+    stores = Slab(
+      capacity: max(16, min(flows, octets / ChunkPool.chunkOctets)) + Self.pendingMax)
     pending = Slab(capacity: Self.pendingMax)
   }
 

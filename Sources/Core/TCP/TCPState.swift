@@ -1,6 +1,8 @@
 import Primitives
 import Wire
 
+// The words of the TCP engine: states, what a segment meant, what an endpoint is told at its birth.
+
 /// Connection states of RFC 9293 §3.3.2. `listen` is a client's SYN that is held: the target is
 /// being connected, and nothing has been answered.
 package enum TCPState: UInt8, Sendable, BitwiseCopyable {

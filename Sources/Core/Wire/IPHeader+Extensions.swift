@@ -46,7 +46,7 @@ extension IPHeader {
       }
 
       let octets = 8 + Int(bytes.octet(headerOctets + 1)) * 8
-      guard headerOctets + octets <= totalOctets else { throw .badHeaderLength }
+      guard headerOctets + octets <= totalOctets else { throw .badExtensionHeader }
       if kind == .routing {
         guard bytes.octet(headerOctets + 3) == 0 else { throw .badExtensionHeader }
       } else {

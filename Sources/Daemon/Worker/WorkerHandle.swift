@@ -4,6 +4,9 @@ import Logging
 import Synchronization
 import TunDevice
 
+// A worker from outside. The loop is made here, so that whatever can fail fails before anything runs,
+// and then moved to its own thread; from then on only the mailbox reaches it.
+
 /// A worker as the rest of the daemon has it: a thread that owns a queue of the device, and a
 /// mailbox.
 package final class WorkerHandle: Sendable {

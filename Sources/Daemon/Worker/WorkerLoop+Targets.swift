@@ -150,16 +150,10 @@ extension WorkerLoop {
         stack.uploaded(slot, octets: 0, more: false, at: now)
         return
       case .failed:
-        targetGone(slot)
+        stack.targetWriteFailed(slot, at: now)
         return
       }
     }
-  }
-
-  /// Writing failed: what the target said before it went is read first, then the client is told.
-  private mutating func targetGone(_ slot: UInt32) {
-    download(slot)
-    if stack.hasSocket(slot) { stack.targetFailed(slot, at: now) }
   }
 
   private mutating func download(_ slot: UInt32) {

@@ -25,6 +25,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let arenaOctets = 2 << 20
   /// Packets of one turn.
   static let packetsMax = 256
+  /// Turns that read one packet and look no further, before one looks again.
+  static let loneTurnsMax = 16
   /// Octets that one flow may read from its target in a turn.
   static let readBudget = 256 * 1024
   /// Datagrams that one session may read from its target in a turn.
@@ -48,6 +50,10 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var incoming = DatagramReceiveBatch()
   var now: MonotonicInstant
   var deviceIsReadable = true
+  /// Packets that a turn can be expected to find, from what the turns before found.
+  var expectedPackets = 1
+  var loneTurns = 1
+  var loneTurnsLeft = 0
   var isStopping = false
   var framesWritten: UInt64 = 0
   var refusedFrames = 0
@@ -124,10 +130,21 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     clientPass()
   }
 
-  /// Reads the device until it is empty or the turn's memory is used.
+  /// Reads the device until it is empty, the turn's memory is used, or as many packets are read as
+  /// can be expected: to find it empty costs a system call, which a lone packet need not pay for.
   private mutating func readDevice() {
     var used = 0
-    for _ in 0..<Self.packetsMax {
+    for count in 0..<Self.packetsMax {
+      if count == expectedPackets {
+        // Epoll tells at once if there are more. Lone packets stay expected for some turns more.
+        if count == 1, loneTurnsLeft > 0 {
+          loneTurnsLeft -= 1
+        } else {
+          expectedPackets = min(expectedPackets * 4, Self.packetsMax)
+        }
+        deviceIsReadable = count > 1
+        return
+      }
       guard used + TunQueue.packetOctetsMax <= Self.arenaOctets else { return }
       let memory = UnsafeMutableRawBufferPointer(
         start: arena + used, count: TunQueue.packetOctetsMax)
@@ -138,6 +155,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
         if stack.frames.count > FrameQueue.framesMax / 2 { drainFrames() }
       case .wouldBlock:
         deviceIsReadable = false
+        expectedPackets = max(1, count)
+        loneTurns = count > 1 ? 1 : min(loneTurns * 2, Self.loneTurnsMax)
+        loneTurnsLeft = loneTurns
         return
       case .endOfStream, .failed:
         deviceIsReadable = false

@@ -1,3 +1,5 @@
+// `portferry check`: reads a configuration and says everything that is wrong with it. Touches nothing.
+
 import ArgumentParser
 import Configuration
 import Glibc

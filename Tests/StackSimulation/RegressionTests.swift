@@ -1,0 +1,32 @@
+import Testing
+
+// Seeds that once failed, each for a reason of its own: with the mend taken out they fail again.
+//
+// A seed means what `Plan.init(seed:)` makes of it. Whoever changes that takes each mend out once
+// more and notes the seeds that fail then.
+
+@Suite("Seeds that once failed") struct RegressionTests {
+  struct Case: Sendable, CustomTestStringConvertible {
+    var seed: UInt64
+    var what: String
+    var testDescription: String { "\(seed): \(what)" }
+  }
+
+  static let cases = [
+    Case(seed: 236, what: "a FIN behind data that fill the window lay beyond it"),
+    Case(seed: 593, what: "the same"),
+    Case(seed: 592, what: "an old segment's new acknowledgement moved the window's edge unseen"),
+    Case(seed: 1173, what: "the same"),
+    Case(seed: 180, what: "an acknowledgement behind a FIN beyond the window lay beyond it too"),
+    Case(seed: 339, what: "the same"),
+    Case(seed: 5, what: "what the target said before its reset was not read to the end"),
+    Case(seed: 338, what: "the same"),
+  ]
+
+  @Test("end well now", arguments: cases)
+  func endsWell(case known: Case) {
+    do {
+      _ = try simulate(seed: known.seed)
+    } catch { Issue.record("\(known.what): \(error)") }
+  }
+}
