@@ -26,9 +26,11 @@ class Crowd:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, need), hard))
 
     async def echo(self, reader, writer):
+        self.served += 1
         while data := await reader.read(4096):
             writer.write(data)
         writer.close()
+        self.served -= 1
 
     async def open(self, number):
         async with self.gate:
@@ -49,7 +51,7 @@ class Crowd:
         expect(got == text, "flow %d got the octets of another", number)
 
     async def run(self, meanwhile):
-        self.gate, self.clients = asyncio.Semaphore(200), []
+        self.gate, self.clients, self.served = asyncio.Semaphore(200), [], 0
         listener = self.world.servers.socket(TARGET[self.family])
         listener.bind((TARGET[self.family], 8080))
         server = await asyncio.start_server(self.echo, sock=listener, backlog=4096)
@@ -60,8 +62,11 @@ class Crowd:
         await asyncio.gather(*(self.exchange(n, s) for n, s in enumerate(self.clients)))
         for s in self.clients:
             s.close()
+        end = time.monotonic() + 10
+        while self.served and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        expect(not self.served, "%d ends of flows did not reach the server", self.served)
         server.close()
-        await asyncio.sleep(0.2)
 
 
 @case(limit=60, families=BOTH)

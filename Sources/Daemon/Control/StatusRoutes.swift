@@ -19,9 +19,9 @@ package struct StatusRequest: Equatable, Sendable {
 }
 
 package struct StatusResponse: Equatable, Sendable {
-  var code: Int
-  var contentType: String
-  var body: String
+  package var code: Int
+  package var contentType: String
+  package var body: String
 
   static func plain(_ code: Int, _ sentence: String) -> StatusResponse {
     StatusResponse(code: code, contentType: "text/plain; charset=utf-8", body: sentence + "\n")
@@ -38,10 +38,10 @@ package struct StatusResponse: Equatable, Sendable {
 
 extension StatusRequest {
   /// Longest request target that is looked at, in octets.
-  static let targetOctetsMax = 2048
+  package static let targetOctetsMax = 2048
 
   /// What is asked for, or the answer that needs no report.
-  enum Outcome: Equatable {
+  package enum Outcome: Equatable {
     case report(StatusRequest)
     case answer(StatusResponse)
   }
@@ -49,7 +49,7 @@ extension StatusRequest {
   /// - Parameters:
   ///   - target: the request target in origin form (RFC 9112 §3.2.1).
   ///   - wantsHTML: whether an Accept field names text/html, as every browser's does.
-  static func parse(isGetOrHead: Bool, target: String, wantsHTML: Bool) -> Outcome {
+  package static func parse(isGetOrHead: Bool, target: String, wantsHTML: Bool) -> Outcome {
     guard isGetOrHead else { return .answer(.methodNotAllowed) }
     guard target.utf8.count <= targetOctetsMax else { return .answer(.targetTooLong) }
     let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
@@ -58,7 +58,7 @@ extension StatusRequest {
     return .report(StatusRequest(path: path, refreshSeconds: refresh, wantsHTML: wantsHTML))
   }
 
-  func response(_ report: StatusReport) -> StatusResponse {
+  package func response(_ report: StatusReport) -> StatusResponse {
     switch path {
     case .page where !wantsHTML:
       StatusResponse(

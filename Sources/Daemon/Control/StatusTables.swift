@@ -102,9 +102,9 @@ extension StatusReport {
 }
 
 /// Numbers as people read them.
-enum StatusUnits {
+package enum StatusUnits {
   /// `17 B`, `4.2 KiB`, `128 MiB`: three digits are enough to see what moves.
-  static func octets(_ count: UInt64) -> String {
+  package static func octets(_ count: UInt64) -> String {
     var unit = 0
     var divisor: UInt64 = 1
     let names = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
@@ -120,7 +120,7 @@ enum StatusUnits {
   }
 
   /// The two largest units: `3 d 4 h`, `2 min 5 s`, `12 s`, `40 ms`.
-  static func duration(_ interval: Interval) -> String {
+  package static func duration(_ interval: Interval) -> String {
     let milliseconds = max(0, interval.milliseconds)
     guard milliseconds >= 1000 else { return "\(milliseconds) ms" }
     let seconds = milliseconds / 1000

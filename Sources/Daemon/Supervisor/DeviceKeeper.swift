@@ -14,7 +14,7 @@ import Wire
 
 actor DeviceKeeper {
   /// Packets that wait in the device for a worker before the kernel drops.
-  static let queueLength = 1000
+  static let queueLength = 4000
 
   private let executor: ThreadExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }

@@ -4,13 +4,13 @@
 import Configuration
 import Wire
 
-struct DevicePlan: Equatable, Sendable {
-  var addresses: [InterfaceAddress]
-  var routes: [IPPrefix]
+package struct DevicePlan: Equatable, Sendable {
+  package var addresses: [InterfaceAddress]
+  package var routes: [IPPrefix]
   /// In octets.
-  var mtu: Int
+  package var mtu: Int
 
-  init(_ configuration: Configuration) {
+  package init(_ configuration: Configuration) {
     addresses = configuration.device.addresses
     routes = configuration.routedPrefixes
     mtu = configuration.device.mtu

@@ -10,11 +10,11 @@ import Configuration
 import Control
 import Logging
 
-struct LineLogHandler: LogHandler {
+package struct LineLogHandler: LogHandler {
   let component: String
   let output: LogOutput
-  var metadata = Logger.Metadata()
-  var metadataProvider: Logger.MetadataProvider?
+  package var metadata = Logger.Metadata()
+  package var metadataProvider: Logger.MetadataProvider?
   private var ownLevel: Logger.Level?
 
   init(component: String, output: LogOutput) {
@@ -22,17 +22,17 @@ struct LineLogHandler: LogHandler {
     self.output = output
   }
 
-  var logLevel: Logger.Level {
+  package var logLevel: Logger.Level {
     get { ownLevel ?? output.level }
     set { ownLevel = newValue }
   }
 
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+  package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
     set { metadata[key] = newValue }
   }
 
-  func log(event: LogEvent) {
+  package func log(event: LogEvent) {
     var fields = metadata
     if let provided = metadataProvider?.get() { fields.merge(provided) { $1 } }
     if let own = event.metadata { fields.merge(own) { $1 } }
@@ -44,7 +44,7 @@ struct LineLogHandler: LogHandler {
         message: event.message.description, fields: ordered))
   }
 
-  static func line(
+  package static func line(
     _ format: LogFormat, time: UTCTime, level: String, component: String, message: String,
     fields: [(name: String, value: String)]
   ) -> String {

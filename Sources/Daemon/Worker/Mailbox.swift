@@ -6,20 +6,20 @@ import Synchronization
 // Bounded: a worker that does not read (it always does, each turn) cannot make its senders pile up
 // memory. A message wakes the worker's epoll; a worker with an empty mailbox is never woken.
 
-final class Mailbox: Sendable {
+package final class Mailbox: Sendable {
   /// Messages that wait at most; one more is refused.
-  static let messagesMax = 4096
+  package static let messagesMax = 4096
 
   private let messages = Mutex<[WorkerMessage]>([])
   private let wakeUp: EventCounter
 
-  init() throws(SystemError) { wakeUp = try EventCounter() }
+  package init() throws(SystemError) { wakeUp = try EventCounter() }
 
   /// For the worker's epoll.
-  var number: CInt { wakeUp.number }
+  package var number: CInt { wakeUp.number }
 
   /// - Returns: false when too many messages wait.
-  @discardableResult func post(_ message: WorkerMessage) -> Bool {
+  @discardableResult package func post(_ message: WorkerMessage) -> Bool {
     let accepted = messages.withLock { waiting in
       guard waiting.count < Self.messagesMax else { return false }
       waiting.append(message)
@@ -30,7 +30,7 @@ final class Mailbox: Sendable {
   }
 
   /// Takes everything that waits.
-  func take() -> [WorkerMessage] {
+  package func take() -> [WorkerMessage] {
     wakeUp.drain()
     return messages.withLock { waiting in
       let taken = waiting

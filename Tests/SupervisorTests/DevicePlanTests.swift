@@ -1,0 +1,53 @@
+// What of a configuration the device follows, and what it does not.
+
+import Configuration
+import Supervisor
+import Testing
+import Wire
+
+@Suite("Device plan") struct DevicePlanTests {
+  static func configuration(listen: String..., target: String = "192.0.2.7") throws
+    -> Configuration
+  {
+    let patterns = try listen.map { text in
+      ListenPattern(addresses: .prefix(try #require(IPPrefix(text))), ports: PortRange(80))
+    }
+    let host = TargetHost.address(try #require(IPAddress(target)))
+    return Configuration(
+      device: DeviceConfiguration(
+        addresses: [InterfaceAddress(address: try #require(IPAddress("10.77.0.1")), length: 24)],
+        routes: [try #require(IPPrefix("198.51.100.0/24"))], mtu: 9000),
+      forwards: patterns.isEmpty
+        ? []
+        : [ForwardRule(name: "r", listen: patterns, target: Target(host: host, port: .same))])
+  }
+
+  @Test("addresses and MTU are the file's; routes are its own and those that rules need")
+  func content() throws {
+    let plan = DevicePlan(
+      try Self.configuration(listen: "10.77.0.10", "203.0.113.0/25", "198.51.100.9", "fd00::10"))
+    #expect(plan.addresses.map(\.description) == ["10.77.0.1/24"])
+    #expect(
+      plan.routes.map(\.description) == ["198.51.100.0/24", "203.0.113.0/25", "fd00::10/128"])
+    #expect(plan.mtu == 9000)
+  }
+
+  @Test("a rule that needs no new route, or leads elsewhere, changes nothing at the device")
+  func unchanged() throws {
+    let plan = DevicePlan(try Self.configuration(listen: "10.77.0.10"))
+    #expect(plan == DevicePlan(try Self.configuration(listen: "10.77.0.11")))
+    #expect(plan == DevicePlan(try Self.configuration(listen: "10.77.0.10", target: "192.0.2.8")))
+    #expect(plan == DevicePlan(try Self.configuration()))
+    #expect(plan != DevicePlan(try Self.configuration(listen: "10.78.0.10")))
+  }
+
+  @Test("another MTU or address is another plan") func changed() throws {
+    let configuration = try Self.configuration()
+    var mtu = configuration
+    mtu.device.mtu = 1500
+    var addresses = configuration
+    addresses.device.addresses = []
+    #expect(DevicePlan(configuration) != DevicePlan(mtu))
+    #expect(DevicePlan(configuration) != DevicePlan(addresses))
+  }
+}
