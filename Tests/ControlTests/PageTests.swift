@@ -71,19 +71,16 @@ import Worker
 
   @Test("columns are as wide as their widest cell, numbers at the right") func columns() throws {
     var report = try StatusReport.sample()
-    report.workers[0].rules.append(.sample(name: "a-much-longer-name"))
+    report.workers[0].rules.append(.sample(name: "long-name"))
     report.workers[0].rules[0].acceptedTotal = 12_345
     let lines = Self.lines(report)
     let title = try #require(lines.firstIndex(of: "Rules"))
     #expect(
-      Array(lines[(title + 1)...(title + 3)]) == [
-        "  rule               listens on    leads to                flows accepted refused"
-          + "     up    down",
-        "  web                10.77.0.10:80 web:8080                    1    12345       2"
-          + " 1000 B 1.9 MiB",
-        "  a-much-longer-name 10.77.0.10:80 a-much-longer-name:8080     1       10       2"
-          + " 1000 B 1.9 MiB",
-      ])
+      lines[(title + 1)...(title + 3)].elementsEqual([
+        "  rule      listens on    leads to       flows accepted refused     up    down",
+        "  web       10.77.0.10:80 web:8080           1    12345       2 1000 B 1.9 MiB",
+        "  long-name 10.77.0.10:80 long-name:8080     1       10       2 1000 B 1.9 MiB",
+      ]))
   }
 
   @Test("a table without rows says so") func empty() throws {

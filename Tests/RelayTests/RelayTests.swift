@@ -1,6 +1,8 @@
 import Relay
 import Testing
 
+// The relay as a table: every state, every event, what is done and where it leads.
+
 @Suite("Relay: every state, every event")
 struct RelayTests {
   enum Event: CaseIterable {

@@ -5,6 +5,8 @@ import TCP
 import Testing
 import Wire
 
+// Packets that are wrong in every layer: each is counted by its reason, none does more.
+
 @Suite("What a packet may not do: every discard is counted by its reason, nothing stops")
 struct HostilePacketTests {
   private static func changed(_ packet: [UInt8], _ offset: Int, _ octet: UInt8) -> [UInt8] {

@@ -5,6 +5,8 @@ import TCP
 import Testing
 import Wire
 
+// Payload memory is bounded, shared, and given back; who found it spent is asked again.
+
 @Suite("Payload memory: bounded, shared, given back")
 struct MemoryTests {
   /// A flow whose target says so much, and whose client hears nothing of it.

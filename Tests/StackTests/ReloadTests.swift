@@ -4,6 +4,8 @@ import Stack
 import Testing
 import Wire
 
+// Rules that change under running flows: who keeps what, and when old rules go.
+
 @Suite("Reload: rules are followed by name, flows keep the rule that they met")
 struct ReloadTests {
   private func install(_ rules: [ForwardRule], in world: World) {

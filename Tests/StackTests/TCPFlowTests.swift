@@ -4,6 +4,8 @@ import Stack
 import Testing
 import Wire
 
+// TCP flows through the whole stack, from packet to socket request and back.
+
 @Suite("TCP flows: what a client meets at a port")
 struct TCPFlowTests {
   @Test("a SYN to a rule dials its target, and is answered when that is connected")

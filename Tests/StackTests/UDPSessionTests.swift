@@ -4,6 +4,8 @@ import Stack
 import Testing
 import Wire
 
+// UDP sessions and ICMP through the whole stack.
+
 @Suite("UDP sessions, and ICMP about them")
 struct UDPSessionTests {
   private let dns = rule("dns", .udp, ports: PortRange(53), port: 5353)

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// The ends of connections: half-close both ways, simultaneous close, resets, TIME-WAIT.
+
 @Suite("RFC 9293 §3.6: closing, from either side and both")
 struct ClosingTests {
   @Test("the client finishes first; the target may go on, then finishes")

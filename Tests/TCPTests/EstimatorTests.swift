@@ -2,6 +2,8 @@ import Primitives
 import TCP
 import Testing
 
+// Round-trip times and congestion windows by numbers.
+
 @Suite("RFC 6298: RTTEstimator")
 struct RTTEstimatorTests {
   @Test("before a measurement the RTO is one second (§2.1)")

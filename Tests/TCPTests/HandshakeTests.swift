@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// The passive open: the held SYN, options, SYN-ACK again and again, giving up.
+
 @Suite("RFC 9293 §3.5: the handshake, RFC 7323 §2 and RFC 2018 §2: its options")
 struct HandshakeTests {
   @Test("a SYN is held while the target is being connected, then answered")

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// The receiving half against a model: any order, any cut, any pace of the target.
+
 @Suite("ReceiveSide against a model: any order, any overlap, any appetite")
 struct ReceiveSideTests {
   private static let start = SequenceNumber(UInt32.max - 3_000)

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// What arrives: order, acknowledgement, windows, reassembly, and segments to be refused.
+
 @Suite("RFC 9293 §3.10.7.4: data in, acknowledged when the target took it")
 struct ReceivingTests {
   @Test("one small segment is acknowledged after 40 ms (RFC 1122 §4.2.3.2)")

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// What is lost is sent again: by time-out, by SACK, by duplicate acknowledgements.
+
 @Suite("RFC 6298 and RFC 5681: data out, lost and sent again")
 struct RetransmissionTests {
   @Test("unacknowledged data is resent after the time-out, which doubles each time")

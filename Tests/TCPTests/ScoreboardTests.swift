@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// The scoreboard against a recount, under random marks.
+
 @Suite("RFC 6675, RFC 8985: SACKScoreboard")
 struct ScoreboardTests {
   private struct Count: Equatable {

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// The send buffer against a byte array; chunks go back to the pool.
+
 @Suite("SendBuffer")
 struct SendBufferTests {
   /// What the target says, octet by octet.

@@ -3,6 +3,8 @@ import TCP
 import Testing
 import Wire
 
+// What is sent: bursts, windows, probes of closed windows, FIN.
+
 @Suite("RFC 9293 §3.8.6: the client's window")
 struct WindowTests {
   @Test("nothing is sent beyond it, and what follows waits for a segment's worth")
