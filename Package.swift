@@ -98,17 +98,29 @@ let package = Package(
     .executableTarget(
       name: "toml-decoder", dependencies: ["TOML"], path: "Tests/TOMLDecoder",
       swiftSettings: settings),
-    tests("PrimitivesTests", ["Primitives"]),
-    tests("WireTests", ["Wire", "Primitives"]),
-    tests("TOMLTests", ["TOML"]),
-    tests("ConfigurationTests", ["Configuration", "TOML", "Wire", "Primitives"]),
-    tests("SocketTableTests", ["SocketTable", "Wire", "Primitives"]),
+    .target(
+      name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
+      swiftSettings: settings),
+    tests("PrimitivesTests", ["Primitives", "TestSupport"]),
+    tests("WireTests", ["Wire", "Primitives", "TestSupport"]),
+    tests("TOMLTests", ["TOML", "TestSupport"]),
+    tests("ConfigurationTests", ["Configuration", "TOML", "Wire", "Primitives", "TestSupport"]),
+    tests("SocketTableTests", ["SocketTable", "Wire", "Primitives", "TestSupport"]),
     tests("TCPTests", ["TCP", "Wire", "Primitives"]),
     tests("RelayTests", ["Relay"]),
-    tests("ICMPTests", ["ICMP", "Wire", "Primitives"]),
+    tests("ICMPTests", ["ICMP", "Wire", "Primitives", "TestSupport"]),
     tests("StackTests", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
     tests(
       "StackSimulation", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
+    tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
+    tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
+    tests("WorkerTests", ["Worker", "Kernel", "Wire", "Primitives"]),
+    tests(
+      "ControlTests",
+      ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),
+    tests(
+      "SupervisorTests",
+      ["Supervisor", "Configuration", "TOML", "TestSupport", "Wire", logging]),
     tests("LinuxTests", ["Kernel", "TunDevice", "Netlink", "Wire", "Primitives"]),
   ]
 )

@@ -30,6 +30,7 @@ import Testing
       ("plain", "plain"), ("", "\"\""), ("two words", "\"two words\""), ("a=b", "\"a=b\""),
       ("say \"hi\"", "\"say \\\"hi\\\"\""), ("a\nb", "\"a\\nb\""), ("a\tb", "\"a\\tb\""),
       ("\u{1b}[2J", "\"\\u{1b}[2J\""), ("[fd00::1]:80", "[fd00::1]:80"), ("é", "é"),
+      ("a\\", "\"a\\\\\""), ("x\\\" level=error", "\"x\\\\\\\" level=error\""),
     ])
   func quoting(value: String, written: String) {
     #expect(Self.line(.text, "m", [("k", value)]).hasSuffix(" m k=\(written)\n"))

@@ -181,7 +181,7 @@ struct RetransmissionTests {
   @Test("every gap that SACK shows is mended, nothing else")
   func gaps() throws {
     try Script.run {
-      handshake(sack: true)
+      handshake(sack: true, roundTrip: .milliseconds(10))
       targetSays(10_000)
       expectAnything()
       advance(by: .milliseconds(10))
@@ -196,7 +196,7 @@ struct RetransmissionTests {
   @Test("a retransmission that is lost too is found by a later arrival (RFC 8985 §6.2)")
   func lostRetransmission() throws {
     try Script.run {
-      handshake(sack: true)
+      handshake(sack: true, roundTrip: .milliseconds(10))
       targetSays(10_000)
       expectAnything()
       advance(by: .milliseconds(10))

@@ -239,11 +239,11 @@ struct BurstTests {
   func reduction() throws {
     for algorithm in [CongestionControl.Algorithm.newReno, .cubic] {
       try Script.run(algorithm: algorithm) {
-        handshake(sack: true, wscale: 7, window: 60_000)
+        handshake(sack: true, wscale: 7, window: 60_000, roundTrip: .milliseconds(10))
         inject(".", 1...1, ack: 1, window: 1_000_064)
         targetSays(10_000)
         expectAnything()
-        advance(by: .milliseconds(5))
+        advance(by: .milliseconds(10))
         inject(".", 1...1, ack: 1, window: 1_000_064, sackBlocks: [1001...10_001])
         expect(".", 1...1001, ack: 1)
         advance(by: .milliseconds(5))

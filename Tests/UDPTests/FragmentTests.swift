@@ -117,6 +117,15 @@ import Wire
 }
 
 @Suite("UDP datagrams: bounds") struct DatagramBoundTests {
+  @Test("the largest IPv6 datagram passes in fragments (RFC 8200 §4.5)", arguments: [1280, 1500])
+  func largestIPv6(mtu: Int) throws {
+    var random = SeededGenerator(seed: 65_527)
+    let payload = Payload(random.octets(65_527))
+    let received = try delivered(payload, isIPv4: false, mtu: mtu)
+    #expect(received.payload == payload.octets)
+    #expect(received.checksumSum == 0xffff)
+  }
+
   @Test("the largest IPv4 datagram passes, whole and in fragments") func largestIPv4() throws {
     var random = SeededGenerator(seed: 65_507)
     let payload = Payload(random.octets(65_507))

@@ -96,6 +96,13 @@ package struct CongestionControl: BitwiseCopyable {
     window = threshold
   }
 
+  /// Fast recovery sends as much as this much in flight allows, for now (RFC 9937): the pipe and
+  /// what was delivered, never more than the threshold by more than a burst.
+  package mutating func pace(windowOctets: Int) { window = UInt32(clamping: windowOctets) }
+
+  /// Fast recovery is over: on from the threshold.
+  package mutating func endRecovery() { window = threshold }
+
   /// The retransmission timer expired (RFC 5681 §3.1, equation 4; RFC 9438 §4.8).
   package mutating func timedOut(flightOctets: Int, segmentOctets: Int) {
     lost(flightOctets: flightOctets, segmentOctets: segmentOctets)

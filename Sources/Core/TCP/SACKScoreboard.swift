@@ -51,6 +51,8 @@ package struct DeliveryReport {
   /// Octets acknowledged cumulatively.
   package var acknowledgedOctets = 0
   package var roundTrip: Interval?
+  /// The least round trip known, microseconds.
+  var leastRoundTrip = 0
 
   package init() {}
   /// Octets that were sent again are among them: what arrived with them may have waited for them at
@@ -73,6 +75,11 @@ package struct SACKScoreboard: BitwiseCopyable {
   private var latestArrivalEnd = SequenceNumber(0)
   /// RACK.rtt, microseconds.
   private var latestArrivalRTT: UInt32 = 0
+  /// RACK.fack: the end of the highest sequence number known to have arrived.
+  private var highestArrivalEnd = SequenceNumber(0)
+  private var knowsHighestArrival = false
+  /// RACK.reordering_seen: something arrived behind what was sent after it.
+  package private(set) var seenReordering = false
 
   package init() {}
 
@@ -311,10 +318,15 @@ package struct SACKScoreboard: BitwiseCopyable {
     let roundTrip = now - record.sentAt
     if record.marks.contains(.ambiguous) {
       report.isAmbiguous = true
-      // A retransmission's arrival is believed only if it cannot be the original's.
-      guard roundTrip.microseconds >= Int(latestArrivalRTT) else { return }
+      // Sooner than any round trip: it is the original that arrived (RFC 8985 §6.2, step 2).
+      guard roundTrip.microseconds >= report.leastRoundTrip else { return }
     } else {
       report.roundTrip = roundTrip
+      if knowsHighestArrival, record.end.precedes(highestArrivalEnd) { seenReordering = true }
+    }
+    if !knowsHighestArrival || highestArrivalEnd.precedes(record.end) {
+      knowsHighestArrival = true
+      highestArrivalEnd = record.end
     }
     if latestArrivalSentAt < record.sentAt
       || (latestArrivalSentAt == record.sentAt && latestArrivalEnd.precedes(record.end))

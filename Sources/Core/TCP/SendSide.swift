@@ -10,8 +10,6 @@ import Wire
 // window avoidance (RFC 1122 §4.2.3.4).
 
 package struct SendSide: BitwiseCopyable {
-  package enum Recovery: UInt8, Sendable, BitwiseCopyable { case none, fast, timeout }
-
   /// Time-outs in a row without any answer before the connection is given up (R2 of RFC 1122
   /// §4.2.3.5, above 100 s).
   static let unansweredMax: UInt8 = 15
@@ -30,19 +28,20 @@ package struct SendSide: BitwiseCopyable {
   var congestion: CongestionControl
   var retransmitAt = MonotonicInstant.distantFuture
   var reorderAt = MonotonicInstant.distantFuture
-  private var lastSentAt = MonotonicInstant.zero
-  private var recoveryPoint = SequenceNumber(0)
+  var lastSentAt = MonotonicInstant.zero
+  var recovery = LossRecovery()
   let segmentOctets: UInt16
   let peerScale: UInt8
   let usesSACK: Bool
   let bufferMax: UInt32
-  private var recovery = Recovery.none
-  private var duplicateAcknowledgments: UInt8 = 0
-  private var backoff: UInt8 = 0
+  var duplicateAcknowledgments: UInt8 = 0
+  var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
   private(set) var finishQueued = false
   private(set) var finishSent = false
-  private var isWindowLimited = false
+  var isWindowLimited = false
+  /// The persist timer asks for one octet beyond the window (RFC 9293 §3.8.6.1).
+  var probeDue = false
 
   init(
     initial: SequenceNumber, segmentOctets: UInt16, peerScale: UInt8, usesSACK: Bool,
@@ -65,7 +64,7 @@ package struct SendSide: BitwiseCopyable {
   var unsent: Int { Int(buffer.octets) - outstandingPayload }
   var pipe: Int { scoreboard.pipe(outstanding: outstanding) }
   /// Octets that the peer's window leaves for new data.
-  private var windowRoom: Int {
+  var windowRoom: Int {
     max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
   }
 
@@ -139,6 +138,7 @@ package struct SendSide: BitwiseCopyable {
     if grew, wasClosed || outstanding == 0 {  // no longer probing
       backoff = 0
       retransmitAt = .distantFuture
+      recovery.tailProbeAt = .distantFuture
       // a closed window let nothing in: probes are sent again at once
       scoreboard.loseAll(records: memory.sent)
     }
@@ -153,8 +153,10 @@ package struct SendSide: BitwiseCopyable {
   ) -> (freed: Int, finished: Bool) {
     let acknowledgment = header.acknowledgment
     var report = DeliveryReport()
+    report.leastRoundTrip = estimator.least == .max ? 0 : Int(estimator.least)
     let advance = acknowledgment.distance(from: unacknowledged)
     let pipeBefore = pipe
+    let duplicate = duplicateReport(header)
     var freed = 0
     var finished = false
     unanswered = 0
@@ -168,6 +170,7 @@ package struct SendSide: BitwiseCopyable {
       unacknowledged = acknowledgment
       duplicateAcknowledgments = 0
       backoff = 0
+      recovery.disarmTailProbe()
     } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
       duplicateAcknowledgments &+= duplicateAcknowledgments < 255 ? 1 : 0
     }
@@ -183,111 +186,24 @@ package struct SendSide: BitwiseCopyable {
     }
     if let roundTrip = report.roundTrip, !report.isAmbiguous { estimator.measured(roundTrip) }
 
+    recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)
+    tailProbeAnswered(acknowledgment, advance: advance, duplicate: duplicate)
     detectLoss(at: now, memory: &memory)
     react(to: report, advance: advance, pipeBefore: pipeBefore, at: now, memory: &memory)
     if advance > 0 {
       retransmitAt = outstanding == 0 ? .distantFuture : now + estimator.timeout
+      armTailProbe(at: now)
     }
     return (freed, finished)
   }
 
-  /// Recovery's end, and the congestion window's growth.
-  private mutating func react(
-    to report: DeliveryReport, advance: Int, pipeBefore: Int, at now: MonotonicInstant,
-    memory: inout TCPMemory
-  ) {
-    guard advance > 0 else { return }
-    switch recovery {
-    case .none: break
-    case .fast, .timeout:
-      if recoveryPoint.precedesOrEquals(unacknowledged) {
-        recovery = .none
-      } else if recovery == .fast {
-        if !usesSACK { loseFirst(memory: &memory) }  // RFC 6582 §3.2
-        return
-      }
-    }
-    if isWindowLimited || pipeBefore + Int(segmentOctets) >= Int(congestion.window) {
-      congestion.acknowledged(
-        report.acknowledgedOctets, segmentOctets: Int(segmentOctets),
-        smoothedRTT: estimator.smoothed, at: now)
-    }
-  }
+  // MARK: What to send
 
-  private mutating func detectLoss(at now: MonotonicInstant, memory: inout TCPMemory) {
-    reorderAt = .distantFuture
-    guard !scoreboard.isEmpty else { return }
-    var found = false
-    if scoreboard.hasArrived {
-      let patient = recovery == .none && scoreboard.arrived < 3 * Int(segmentOctets)
-      let window =
-        patient
-        ? Interval.microseconds(Int(estimator.least == .max ? 0 : estimator.least / 4))
-        : Interval.zero
-      let result = scoreboard.detectLoss(
-        reorderingWindow: window, at: now, records: memory.sent)
-      found = result.found
-      reorderAt = result.lookAgainAt ?? .distantFuture
-    } else if duplicateAcknowledgments == 3, recovery == .none {
-      loseFirst(memory: &memory)
-      found = true
-    }
-    if found, recovery == .none {
-      recovery = .fast
-      recoveryPoint = next
-      congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
-    }
-  }
-
-  private mutating func loseFirst(memory: inout TCPMemory) {
-    scoreboard.loseFirst(segmentOctets: Int(segmentOctets), records: &memory.sent)
-  }
-
-  // MARK: Deadlines
-
-  /// The reordering window passed (RFC 8985 §6.3).
-  mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
-    guard reorderAt <= now else { return }
-    detectLoss(at: now, memory: &memory)
-  }
-
-  /// The retransmission or persist timer expired.
-  /// - Returns: false when the peer has been silent for too long: give up.
-  mutating func retransmissionDeadline(at now: MonotonicInstant, memory: inout TCPMemory) -> Bool {
-    guard retransmitAt <= now else { return true }
-    retransmitAt = .distantFuture
-    guard outstanding > 0 || unsent > 0 else { return true }
-    unanswered += 1
-    guard unanswered <= Self.unansweredMax else { return false }
-    backoff = min(backoff + 1, 30)
-    if outstanding > 0 {
-      scoreboard.loseAll(records: memory.sent)
-      duplicateAcknowledgments = 0
-      reorderAt = .distantFuture
-      if windowOctets > 0 {  // a closed window is not congestion
-        if recovery != .timeout || recoveryPoint.precedesOrEquals(unacknowledged) {
-          congestion.timedOut(
-            flightOctets: outstanding, segmentOctets: Int(segmentOctets))
-        }
-        recovery = .timeout
-        recoveryPoint = next
-      }
-    } else {
-      probeDue = true
-    }
-    return true
-  }
-
-  /// The persist timer asks for one octet beyond the window (RFC 9293 §3.8.6.1).
-  private(set) var probeDue = false
-
-  private mutating func armRetransmission(at now: MonotonicInstant) {
+  mutating func armRetransmission(at now: MonotonicInstant) {
     if retransmitAt == .distantFuture {
       retransmitAt = now + estimator.timeout(backedOff: Int(backoff))
     }
   }
-
-  // MARK: What to send
 
   /// One piece to emit: [start, start + octets), and the FIN behind it.
   struct Burst {
@@ -305,6 +221,7 @@ package struct SendSide: BitwiseCopyable {
     let mss = Int(segmentOctets)
     let frameMax = max(mss, burstOctets / mss * mss)
     if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
+    if recovery.tailProbeDue, let burst = nextTailProbe(at: now, memory: &memory) { return burst }
     if outstanding > 0 { armRetransmission(at: now) }  // no record was to be had
 
     isWindowLimited = false
@@ -317,7 +234,9 @@ package struct SendSide: BitwiseCopyable {
       if probeDue {
         octets = min(dataLeft, max(1, min(windowRoom, mss)))
       } else {
-        let congestionRoom = max(0, Int(congestion.window) - pipe)
+        // A tail probe of new data may exceed the congestion window by a segment (RFC 8985 §7.3).
+        let extra = recovery.tailProbeDue ? mss : 0
+        let congestionRoom = max(extra, Int(congestion.window) - pipe)
         let room = min(windowRoom, congestionRoom)
         octets = min(dataLeft, room, frameMax)
         if octets < dataLeft {
@@ -340,6 +259,10 @@ package struct SendSide: BitwiseCopyable {
       if dataLeft > 0, outstanding == 0 { armRetransmission(at: now) }  // persist
       return nil
     }
+    if recovery.tailProbeDue {
+      octets = min(octets, mss)
+      recovery.tailProbeSent(upTo: next + octets, isRetransmission: false)
+    }
     let start = next
     let end = start + octets + (finish ? 1 : 0)
     guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
@@ -348,8 +271,10 @@ package struct SendSide: BitwiseCopyable {
     }
     next = end
     if finish { finishSent = true }
+    recovery.sent(octets)
     lastSentAt = now
     armRetransmission(at: now)
+    armTailProbe(at: now)
     return Burst(start: start, octets: octets, finish: finish, push: last)
   }
 
@@ -363,8 +288,11 @@ package struct SendSide: BitwiseCopyable {
     var room = Int(congestion.window) - pipe
     let isFirst = slot == scoreboard.first
     if room < mss {
-      guard isFirst, pipe == 0 || recovery == .fast else { return nil }
-      room = mss  // the first loss is mended at once (RFC 6675 §5, step 4.3)
+      // The first loss is mended at once (RFC 6675 §5, step 4.3), and without SACK every one that a
+      // partial acknowledgement shows (RFC 6582 §3.2).
+      guard isFirst, pipe == 0 || recovery.mayForce || (!usesSACK && recovery.state == .fast)
+      else { return nil }
+      room = mss
     }
     // a shrunken or closed window is probed, not flooded
     if windowOctets == 0 { room = 1 }
@@ -377,6 +305,7 @@ package struct SendSide: BitwiseCopyable {
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
+    recovery.sent(record.octets)
     lastSentAt = now
     armRetransmission(at: now)
     let finish = finishSent && record.end == next
@@ -390,5 +319,6 @@ package struct SendSide: BitwiseCopyable {
     scoreboard.discard(records: &memory.sent)
     retransmitAt = .distantFuture
     reorderAt = .distantFuture
+    recovery.tailProbeAt = .distantFuture
   }
 }

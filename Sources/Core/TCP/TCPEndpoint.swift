@@ -371,7 +371,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// When `handleDeadline` wants to be called; `.distantFuture`: never.
   package var nextDeadline: MonotonicInstant {
     min(
-      min(send.retransmitAt, send.reorderAt), min(receive.acknowledgeAt, timeWaitUntil))
+      min(send.retransmitAt, min(send.reorderAt, send.recovery.tailProbeAt)),
+      min(receive.acknowledgeAt, timeWaitUntil))
   }
 
   /// - Returns: `.transmit`, or `.closed` when TIME-WAIT is over or the peer is given up.
@@ -395,6 +396,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       answerDue = true
     case .established, .finWait1, .closing, .closeWait, .lastAck:
       send.reorderingDeadline(at: now, memory: &memory)
+      send.tailProbeDeadline(at: now)
       guard send.retransmissionDeadline(at: now, memory: &memory) else {
         release(memory: &memory)
         return .closed

@@ -17,7 +17,9 @@ package enum DatagramWriter {
     into frames: inout FrameQueue
   ) throws(DropReason) {
     let ipOctets = tuple.virtual.isIPv4 ? 20 : 40
-    guard ipOctets + UDPHeader.octets + payload.octets <= PacketWriter.packetOctetsMax else {
+    // The length field of IPv4 counts the header, that of IPv6 does not (RFC 8200 §3).
+    let counted = tuple.virtual.isIPv4 ? ipOctets : 0
+    guard counted + UDPHeader.octets + payload.octets <= PacketWriter.packetOctetsMax else {
       throw .datagramTooLarge
     }
     if ipOctets + UDPHeader.octets + payload.octets <= mtu {

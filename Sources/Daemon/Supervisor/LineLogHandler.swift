@@ -69,23 +69,23 @@ package struct LineLogHandler: LogHandler {
   private static func quotedIfNeeded(_ value: String) -> String {
     let isPlain =
       !value.isEmpty
-      && value.unicodeScalars.allSatisfy { $0.value > 0x20 && $0 != "\"" && $0 != "=" }
-    if isPlain { return escaped(value) }
-    var quoted = "\""
-    for scalar in escaped(value).unicodeScalars {
-      if scalar == "\"" { quoted += "\\" }
-      quoted.unicodeScalars.append(scalar)
-    }
-    return quoted + "\""
+      && value.unicodeScalars.allSatisfy {
+        $0.value > 0x20 && $0 != "\"" && $0 != "=" && $0 != "\\"
+      }
+    return isPlain ? escaped(value) : "\"" + escaped(value, quoted: true) + "\""
   }
 
-  private static func escaped(_ text: String) -> String {
+  /// - Parameter quoted: whether quotes and backslashes are escaped too, so that a quoted value ends
+  ///   where it says and reads back as it was.
+  private static func escaped(_ text: String, quoted: Bool = false) -> String {
     var result = ""
     for scalar in text.unicodeScalars {
       switch scalar {
       case "\n": result += "\\n"
       case "\t": result += "\\t"
       case "\r": result += "\\r"
+      case "\"" where quoted: result += "\\\""
+      case "\\" where quoted: result += "\\\\"
       default:
         if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
           result += "\\u{" + String(scalar.value, radix: 16) + "}"

@@ -1,0 +1,152 @@
+import Primitives
+import Wire
+
+// What an endpoint does about loss: when data is taken for lost, how fast it is mended, and how a
+// silent tail is made to speak.
+//
+// Loss is found by time, as RACK does (RFC 8985 §6): what was sent a reordering window before
+// something that has arrived is lost. The window is nothing until the path is seen to reorder, then
+// a share of the least round trip that grows as D-SACK shows retransmissions to have been
+// needless. Recovery is paced by PRR (RFC 9937): what may be sent follows what is delivered. A tail
+// that nothing follows is probed after two round trips (TLP, RFC 8985 §7), long before the
+// retransmission timer; if the probe turns out to have mended a loss, the window is reduced as for
+// any other. Peers without SACK get NewReno (RFC 6582), and everyone the timer (RFC 6298).
+
+package struct LossRecovery: BitwiseCopyable {
+  package enum State: UInt8, Sendable, BitwiseCopyable { case none, fast, timeout }
+
+  /// Added to two round trips before a tail is probed: what timers and schedulers need.
+  static let tailProbeSlack = Interval.milliseconds(2)
+  /// A lone segment may be waiting for the peer's delayed acknowledgement (RFC 8985 §7.2).
+  static let delayedAcknowledgment = Interval.milliseconds(200)
+  /// Recoveries for which a widened reordering window is kept (RFC 8985 §6.2, step 4).
+  static let reorderingPersistence: UInt8 = 16
+
+  package private(set) var state = State.none
+  private(set) var point = SequenceNumber(0)
+
+  // PRR (RFC 9937 §5.1)
+  private var deliveredOctets: UInt32 = 0
+  private var sentOctets: UInt32 = 0
+  private var flightOctets: UInt32 = 0  // RecoverFS
+
+  // RACK's reordering window (RFC 8985 §6.2)
+  private var windowFactor: UInt8 = 1  // RACK.reo_wnd_mult
+  private var windowPersists: UInt8 = 0  // RACK.reo_wnd_persist
+  private var widenedUntil = SequenceNumber(0)  // RACK.dsack_round
+  private var hasWidened = false
+
+  // TLP (RFC 8985 §7)
+  var tailProbeAt = MonotonicInstant.distantFuture
+  private(set) var tailProbeEnd = SequenceNumber(0)  // TLP.end_seq
+  private(set) var tailProbeIsOut = false
+  private(set) var tailProbeIsRetransmission = false  // TLP.is_retrans
+  private(set) var tailProbeDue = false
+
+  var isActive: Bool { state != .none }
+  /// Whether the first lost piece goes out whatever the pipe holds: once, on entering (PRR: "force a
+  /// fast retransmit upon entering recovery").
+  var mayForce: Bool { state == .fast && sentOctets == 0 }
+
+  // MARK: Recovery
+
+  mutating func enter(_ state: State, upTo point: SequenceNumber, flightOctets: Int) {
+    self.state = state
+    self.point = point
+    self.flightOctets = UInt32(clamping: max(1, flightOctets))
+    deliveredOctets = 0
+    sentOctets = 0
+    cancelTailProbe()
+  }
+
+  mutating func leave() {
+    state = .none
+    if windowPersists > 0 {
+      windowPersists -= 1
+      if windowPersists == 0 { windowFactor = 1 }
+    }
+  }
+
+  mutating func sent(_ octets: Int) {
+    if state == .fast { sentOctets &+= UInt32(clamping: octets) }
+  }
+
+  /// How much may be sent now, in fast recovery (RFC 9937 §5.2), given what was delivered since the
+  /// last time.
+  mutating func allowance(
+    delivered: Int, pipe: Int, thresholdOctets: Int, segmentOctets: Int, madeProgress: Bool
+  ) -> Int {
+    deliveredOctets &+= UInt32(clamping: delivered)
+    let owed = Int(deliveredOctets) - Int(sentOctets)
+    var allowed: Int
+    if pipe > thresholdOctets {
+      let share =
+        (Int(deliveredOctets) * thresholdOctets + Int(flightOctets) - 1) / Int(flightOctets)
+      allowed = share - Int(sentOctets)
+    } else {
+      // slow start back to the threshold while progress is made, else conservation of packets
+      let limit = madeProgress ? max(owed, delivered) + segmentOctets : owed
+      allowed = min(thresholdOctets - pipe, limit)
+    }
+    if sentOctets == 0 { allowed = max(allowed, segmentOctets) }
+    return max(0, allowed)
+  }
+
+  // MARK: Reordering
+
+  /// How long something may be late before it is lost.
+  func reorderingWindow(
+    seenReordering: Bool, arrivedOctets: Int, segmentOctets: Int, estimator: RTTEstimator
+  ) -> Interval {
+    if !seenReordering, isActive || arrivedOctets >= 3 * segmentOctets { return .zero }
+    guard estimator.least != .max else { return .zero }
+    let window = Int(estimator.least) / 4 * Int(windowFactor)
+    return .microseconds(min(window, Int(estimator.smoothed)))
+  }
+
+  /// An acknowledgement came, with a D-SACK or without.
+  mutating func heard(
+    duplicate: SACKBlock?, acknowledged: SequenceNumber, outstanding: Int
+  ) {
+    if hasWidened, widenedUntil.precedesOrEquals(acknowledged) { hasWidened = false }
+    guard duplicate != nil, !hasWidened else { return }
+    hasWidened = true
+    widenedUntil = acknowledged + outstanding
+    windowFactor = windowFactor < 64 ? windowFactor + 1 : 64
+    windowPersists = Self.reorderingPersistence
+  }
+
+  // MARK: Tail probes
+
+  /// When to probe a tail sent or acknowledged now, unless the retransmission timer comes first.
+  static func tailProbeDelay(estimator: RTTEstimator, isLoneSegment: Bool) -> Interval? {
+    guard estimator.smoothed != 0 else { return nil }
+    let delay = Interval.microseconds(2 * Int(estimator.smoothed)) + tailProbeSlack
+    return isLoneSegment ? delay + delayedAcknowledgment : delay
+  }
+
+  mutating func askForTailProbe() {
+    tailProbeAt = .distantFuture
+    tailProbeDue = true
+  }
+
+  mutating func tailProbeSent(upTo end: SequenceNumber, isRetransmission: Bool) {
+    tailProbeDue = false
+    tailProbeIsOut = true
+    tailProbeEnd = end
+    tailProbeIsRetransmission = isRetransmission
+  }
+
+  /// Something was acknowledged: the tail is not silent.
+  mutating func disarmTailProbe() {
+    tailProbeAt = .distantFuture
+    tailProbeDue = false
+  }
+
+  mutating func tailProbeEnded() { tailProbeIsOut = false }
+
+  mutating func cancelTailProbe() {
+    disarmTailProbe()
+    tailProbeIsOut = false
+  }
+}
