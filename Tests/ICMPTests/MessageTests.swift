@@ -176,7 +176,7 @@ import Wire
   }
 
   @Test("a rested bucket holds a burst, then tokens come at the rate") func burst() {
-    var limiter = ICMPRateLimiter(perSecond: 100, burst: 5)
+    var limiter = TokenBucket(perSecond: 100, burst: 5)
     func taken(_ tries: Int, _ now: Int) -> Int {
       (0..<tries).filter { _ in limiter.take(at: at(now)) }.count
     }
@@ -188,7 +188,7 @@ import Wire
   }
 
   @Test("the default: 200 at once, 1000 a second") func defaults() {
-    var limiter = ICMPRateLimiter()
+    var limiter = TokenBucket(perSecond: 1000, burst: 200)
     var taken = 0
     for millisecond in 0..<1000 {
       for _ in 0..<10 where limiter.take(at: at(millisecond)) { taken += 1 }
@@ -197,7 +197,7 @@ import Wire
   }
 
   @Test("a clock at its start or its end does no harm") func edges() {
-    var limiter = ICMPRateLimiter(perSecond: 1, burst: 1)
+    var limiter = TokenBucket(perSecond: 1, burst: 1)
     let taken = [.zero, .zero, .distantFuture].map { limiter.take(at: $0) }
     #expect(taken == [true, false, true])
   }

@@ -60,7 +60,7 @@ extension Script {
       }
       endpoint = TCPEndpoint(
         holding: segment.header, isIPv4: isIPv4, initialSequence: Self.serverStart,
-        timestampOffset: 77, settings: settings)
+        timestampOffset: 77, settings: settings, at: now)
       return
     }
     let outcome = endpoint?.segmentArrives(segment, at: now, memory: &memory) ?? []

@@ -144,7 +144,7 @@ extension Stack {
       to: TCPEndpoint(
         holding: syn, isIPv4: isIPv4, initialSequence: SequenceNumber(sequence),
         timestampOffset: sequenceHash.hash(tuple) &* 0x9E37_79B9,
-        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6))
+        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6, at: now))
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)

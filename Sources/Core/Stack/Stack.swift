@@ -90,7 +90,7 @@ package struct Stack: ~Copyable {
   let sequenceHash: FlowHash
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
-  var icmpLimiter = ICMPRateLimiter()
+  var icmpLimiter = TokenBucket(perSecond: 1000, burst: 200)
   /// Flows that want something, each once: a ring as long as the flow table.
   let queue: UnsafeMutablePointer<UInt32>
   var queueHead = 0

@@ -35,6 +35,9 @@ package struct ReceiveSide: BitwiseCopyable {
   private(set) var acknowledgeAt = MonotonicInstant.distantFuture
   let scale: UInt8
   private var finishIsKnown = false
+  /// A duplicate to tell the peer of with the next acknowledgement (D-SACK, RFC 2883).
+  private var hasDuplicate = false
+  private var duplicate = SACKBlock(start: SequenceNumber(0), end: SequenceNumber(0))
   /// The FIN is in order: `next` counts it.
   package private(set) var finishArrived = false
   /// An acknowledgement is due with the next transmission.
@@ -91,8 +94,11 @@ package struct ReceiveSide: BitwiseCopyable {
     }
     let stale = next.distance(from: start)
     if stale > 0 {
-      if octets > 0 { acknowledgeNow = true }
       let cut = min(stale, octets)
+      if octets > 0 {
+        acknowledgeNow = true
+        duplicateArrived(start, octets: cut)
+      }
       base = base.map { $0 + cut }
       octets -= cut
       start = start + cut
@@ -319,17 +325,36 @@ package struct ReceiveSide: BitwiseCopyable {
     return UInt16(field)
   }
 
-  /// SACK blocks to send.
+  /// SACK blocks to send: a duplicate that arrived since the last acknowledgement (RFC 2883 §4), then
+  /// the runs in front of gaps.
   package func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
-    store == noSlot ? SACKBlocks() : memory.stores[store].selectiveAcknowledgment
+    guard store != noSlot || hasDuplicate else { return SACKBlocks() }
+    var blocks = SACKBlocks()
+    if hasDuplicate { blocks.append(duplicate) }
+    if store != noSlot {
+      let runs = memory.stores[store].selectiveAcknowledgment
+      for i in 0..<runs.count { blocks.append(runs[i]) }
+    }
+    return blocks
+  }
+
+  /// Octets arrived that are here already. Told only when they lie before the acknowledgement: what the
+  /// target has not taken yet is not acknowledged, and so no duplicate in the peer's eyes.
+  mutating func duplicateArrived(_ start: SequenceNumber, octets: Int) {
+    let end = start + octets
+    guard octets > 0, end.precedesOrEquals(taken) else { return }
+    hasDuplicate = true
+    duplicate = SACKBlock(start: start, end: end)
   }
 
   /// An acknowledgement went out.
-  package mutating func acknowledged(_ acknowledgment: SequenceNumber) {
+  /// - Parameter stillOwed: one that tells of blocks is to follow.
+  package mutating func acknowledged(_ acknowledgment: SequenceNumber, stillOwed: Bool = false) {
     lastAcknowledgment = acknowledgment
-    acknowledgeNow = false
+    acknowledgeNow = stillOwed
     acknowledgeAt = .distantFuture
     unacknowledgedOctets = 0
+    if !stillOwed { hasDuplicate = false }
   }
 
   mutating func acknowledgmentIsDue(at now: MonotonicInstant) {

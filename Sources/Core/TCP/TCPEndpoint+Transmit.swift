@@ -74,12 +74,7 @@ extension TCPEndpoint {
     if burst.push, burst.octets > 0 { flags.insert(.psh) }
     if burst.finish { flags.insert(.fin) }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
-    let owed = receive.acknowledgeNow
-    var fields = acknowledgmentFields(at: now, memory: memory)
-    if !fields.options.sackBlocks.isEmpty {
-      fields.options.sackBlocks = SACKBlocks()
-      receive.acknowledgeNow = owed
-    }
+    let fields = acknowledgmentFields(withBlocks: false, at: now, memory: memory)
     let used = PacketWriter.tcp(
       to: header, source: path.tuple.virtual, destination: path.tuple.client,
       header: TCPHeader(
@@ -95,24 +90,27 @@ extension TCPEndpoint {
     at now: MonotonicInstant, path: TCPPath, memory: borrowing TCPMemory, frames: inout FrameQueue
   ) {
     challengeDue = false
-    let fields = acknowledgmentFields(at: now, memory: memory)
+    let fields = acknowledgmentFields(withBlocks: true, at: now, memory: memory)
     write(
       sequence: send.acknowledgingSequence, acknowledgment: fields.acknowledgment, flags: .ack,
       window: fields.window, options: fields.options, path: path, frames: &frames)
   }
 
-  /// Acknowledgement, window and options of any segment sent now; notes that they were sent.
+  /// Acknowledgement, window and options of any segment sent now; notes that they were sent. Without
+  /// blocks an acknowledgement that has some to tell is still owed.
   private mutating func acknowledgmentFields(
-    at now: MonotonicInstant, memory: borrowing TCPMemory
+    withBlocks: Bool, at now: MonotonicInstant, memory: borrowing TCPMemory
   ) -> (acknowledgment: SequenceNumber, window: UInt16, options: TCPOptions) {
     var options = TCPOptions()
     if usesTimestamps { options.timestamp = timestamp(at: now) }
-    if permitsSACK { options.sackBlocks = receive.selectiveAcknowledgment(memory: memory) }
+    let blocks = permitsSACK ? receive.selectiveAcknowledgment(memory: memory) : SACKBlocks()
+    if withBlocks { options.sackBlocks = blocks }
+    let stillOwed = !withBlocks && !blocks.isEmpty && receive.acknowledgeNow
     let acknowledgment = receive.acknowledgment(finishTaken: finishTaken)
     let window = receive.windowField(
       acknowledgment: acknowledgment, unscaled: !peerScales,
       segmentOctets: Int(send.segmentOctets))
-    receive.acknowledged(acknowledgment)
+    receive.acknowledged(acknowledgment, stillOwed: stillOwed)
     return (acknowledgment, window, options)
   }
 

@@ -19,6 +19,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   package internal(set) var receive: ReceiveSide
   /// TS.Recent (RFC 7323 §4.3).
   var recentTimestamp: UInt32 = 0
+  /// When TS.Recent was set.
+  private var recentTimestampSeconds: UInt32
   var timestampOffset: UInt32 = 0
   private var timeWaitUntil = MonotonicInstant.distantFuture
   var peerScales = false
@@ -36,8 +38,9 @@ package struct TCPEndpoint: BitwiseCopyable {
   ///   - timestampOffset: what our timestamps are counted from, unpredictable (RFC 7323 §7.1).
   package init(
     holding syn: TCPHeader, isIPv4: Bool, initialSequence: SequenceNumber, timestampOffset: UInt32,
-    settings: TCPSettings
+    settings: TCPSettings, at now: MonotonicInstant
   ) {
+    recentTimestampSeconds = Self.seconds(now)
     let options = syn.options
     usesTimestamps = options.timestamp != nil
     permitsSACK = options.sackPermitted
@@ -169,9 +172,9 @@ package struct TCPEndpoint: BitwiseCopyable {
     }
     // First, the sequence number; PAWS before it (RFC 7323 §5.3).
     let length = segment.payload.octets + (header.flags.contains(.fin) ? 1 : 0)
-    if header.flags.contains(.syn) { return synInConversation(header, memory: &memory) }
+    if header.flags.contains(.syn) { return synInConversation(header, at: now, memory: &memory) }
     if usesTimestamps, let timestamp = header.options.timestamp, !header.flags.contains(.rst),
-      Int32(bitPattern: timestamp.value &- recentTimestamp) < 0
+      Int32(bitPattern: timestamp.value &- recentTimestamp) < 0, !recentTimestampIsOld(at: now)
     {
       memory.drops.count(.pawsRejected)
       receive.acknowledgeNow = true
@@ -183,12 +186,11 @@ package struct TCPEndpoint: BitwiseCopyable {
     // Second, RST (RFC 5961 §3.2).
     if header.flags.contains(.rst) {
       guard receive.isExact(header.sequence) else {
-        challengeDue = true
-        return .transmit
+        return challenge(at: now, memory: &memory)
       }
       return peerReset(memory: &memory)
     }
-    noteTimestamp(header)
+    noteTimestamp(header, at: now)
     // Fifth, ACK.
     guard header.flags.contains(.ack) else {
       memory.drops.count(.badTCPFlags)
@@ -205,8 +207,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     }
     guard acknowledgmentIsAcceptable(header) else {
       memory.drops.count(.badAcknowledgment)
-      challengeDue = true
-      return .transmit
+      return challenge(at: now, memory: &memory)
     }
     let windowBefore = send.windowOctets
     let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
@@ -262,14 +263,25 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// SYN in a synchronized state: a challenge ACK (RFC 5961 §4.2); the handshake's own SYN again:
   /// the SYN-ACK again (RFC 9293 §3.10.7.4).
   private mutating func synInConversation(
-    _ header: TCPHeader, memory: inout TCPMemory
+    _ header: TCPHeader, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
     if state == .synReceived, header.sequence + 1 == receive.taken, !header.flags.contains(.ack) {
       memory.drops.count(.duplicateSYN)
       answerDue = true
-    } else {
-      challengeDue = true
+      return .transmit
     }
+    return challenge(at: now, memory: &memory)
+  }
+
+  /// Answers a suspicious segment with what is true (RFC 5961), unless too many were answered lately.
+  private mutating func challenge(
+    at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    guard memory.challenges.take(at: now) else {
+      memory.drops.count(.rateLimited)
+      return []
+    }
+    challengeDue = true
     return .transmit
   }
 
@@ -291,14 +303,14 @@ package struct TCPEndpoint: BitwiseCopyable {
       let (freed, finished) = send.acknowledge(
         header, carriesData: true, windowChanged: false, at: now, memory: &memory)
       receive.acknowledgeNow = true
+      receive.duplicateArrived(header.sequence, octets: length)
       var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
       if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
       if header.flags.contains(.fin) { restartTimeWait(at: now) }
       return outcome
     }
     memory.drops.count(.outOfWindow)
-    challengeDue = true
-    return .transmit
+    return challenge(at: now, memory: &memory)
   }
 
   private func acknowledgmentIsAcceptable(_ header: TCPHeader) -> Bool {
@@ -307,12 +319,25 @@ package struct TCPEndpoint: BitwiseCopyable {
     return header.acknowledgment.precedesOrEquals(send.next) && behind <= Int(send.windowMax)
   }
 
-  private mutating func noteTimestamp(_ header: TCPHeader) {
+  private mutating func noteTimestamp(_ header: TCPHeader, at now: MonotonicInstant) {
     guard usesTimestamps, let timestamp = header.options.timestamp,
-      Int32(bitPattern: timestamp.value &- recentTimestamp) >= 0,
+      Int32(bitPattern: timestamp.value &- recentTimestamp) >= 0 || recentTimestampIsOld(at: now),
       header.sequence.precedesOrEquals(receive.lastAcknowledgment)
     else { return }
     recentTimestamp = timestamp.value
+    recentTimestampSeconds = Self.seconds(now)
+  }
+
+  /// TS.Recent means nothing after 24 days of silence: the peer's clock may have wrapped
+  /// (RFC 7323 §5.5).
+  private func recentTimestampIsOld(at now: MonotonicInstant) -> Bool {
+    Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
+  }
+
+  static let timestampLifetimeSeconds: UInt32 = 24 * 86_400
+
+  private static func seconds(_ now: MonotonicInstant) -> UInt32 {
+    UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000_000)
   }
 
   private func isLaterIncarnation(_ header: TCPHeader) -> Bool {

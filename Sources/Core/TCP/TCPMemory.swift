@@ -15,6 +15,8 @@ package struct TCPMemory: ~Copyable {
   package var stores: Slab<ReceiveStore>
   package var pending: Slab<PendingSlice>
   package var drops = DropCounters()
+  /// Challenge ACKs of all flows together (RFC 5961 §7): blind attackers learn nothing from more.
+  var challenges = TokenBucket(perSecond: 1000, burst: 100)
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 

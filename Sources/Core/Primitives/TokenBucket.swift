@@ -1,12 +1,11 @@
-// A token bucket in two numbers (RFC 4443 §2.4(f) asks for one; RFC 1812 §4.3.2.8 too).
+// A token bucket in two numbers: for ICMP errors (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8) and challenge
+// ACKs (RFC 5961 §7).
 //
 // Kept as the time at which the bucket will be full: taking a token moves it by one token's worth,
 // and a bucket that would be empty is one whose fullness lies too far ahead. No refilling, no
 // rounding.
 
-import Primitives
-
-package struct ICMPRateLimiter: Sendable, BitwiseCopyable {
+package struct TokenBucket: Sendable, BitwiseCopyable {
   private let tokenTime: Interval
   private let bucketTime: Interval
   private var fullAt = MonotonicInstant.zero
@@ -14,7 +13,7 @@ package struct ICMPRateLimiter: Sendable, BitwiseCopyable {
   /// - Parameters:
   ///   - perSecond: tokens a second in the long run, 1...10⁹.
   ///   - burst: tokens that a rested bucket holds, at least 1.
-  package init(perSecond: Int = 1000, burst: Int = 200) {
+  package init(perSecond: Int, burst: Int) {
     precondition(1...1_000_000_000 ~= perSecond && burst >= 1, "rate")
     tokenTime = Interval(nanoseconds: Int64(1_000_000_000 / perSecond))
     bucketTime = tokenTime * burst
