@@ -58,13 +58,14 @@ let package = Package(
     core("TCP", ["Wire", "Primitives"]),
     core("UDP", ["Wire", "Primitives"]),
     core("ICMP", ["Wire", "Primitives"]),
+    core("Fragments", ["Wire", "Primitives"]),
     core("Balancing", ["Configuration", "Wire", "Primitives"]),
     core("Relay", ["Wire", "Primitives"]),
     core(
       "Stack",
       [
-        "Balancing", "Configuration", "ICMP", "Primitives", "Relay", "SocketTable", "TCP", "UDP",
-        "Wire",
+        "Balancing", "Configuration", "Fragments", "ICMP", "Primitives", "Relay", "SocketTable",
+        "TCP", "UDP", "Wire",
       ]),
 
     .target(name: "CLinux", path: "Sources/Linux/CLinux"),
@@ -108,6 +109,7 @@ let package = Package(
     tests("SocketTableTests", ["SocketTable", "Wire", "Primitives", "TestSupport"]),
     tests("TCPTests", ["TCP", "Wire", "Primitives"]),
     tests("RelayTests", ["Relay"]),
+    tests("FragmentsTests", ["Fragments", "TestSupport", "Wire", "Primitives"]),
     tests("ICMPTests", ["ICMP", "Wire", "Primitives", "TestSupport"]),
     tests("StackTests", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
     tests(

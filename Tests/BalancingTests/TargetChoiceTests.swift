@@ -18,10 +18,11 @@ import Wire
     _ rule: ForwardRule, _ virtual: String, _ port: UInt16, resolved: [String] = [],
     attempt: Int = 0
   ) throws -> String? {
-    TargetChoice.destination(
-      of: rule, virtual: try #require(IPAddress(virtual)), port: port,
+    let range = try #require(rule.listen.first).ports
+    return TargetChoice.address(
+      of: rule.target, virtual: try #require(IPAddress(virtual)),
       resolved: try resolved.map { try #require(IPAddress($0)) }, attempt: attempt
-    ).map { $0.address.endpoint(port: $0.port) }
+    ).map { $0.endpoint(port: rule.target.port(for: port, in: range)) }
   }
 
   @Test("a literal address is tried once, whatever the client named") func address() throws {
@@ -71,6 +72,17 @@ import Wire
       tried == ["192.0.2.2:5432", "[2001:db8::2]:5432", "192.0.2.1:5432", nil, nil])
   }
 
+  @Test("a name has as many addresses as its answer, every other target one") func counts() throws {
+    let addresses = try ["192.0.2.1", "192.0.2.2"].map { try #require(IPAddress($0)) }
+    func count(_ host: TargetHost, _ resolved: [IPAddress]) -> Int {
+      TargetChoice.addressCount(of: Target(host: host, port: .same), resolved: resolved)
+    }
+    #expect(count(.name("db.example"), addresses) == 2)
+    #expect(count(.name("db.example"), []) == 0)
+    #expect(count(.original, addresses) == 1)
+    #expect(count(.address(addresses[0]), []) == 1)
+  }
+
   @Test("a name without an address leads nowhere") func unresolved() throws {
     let rule = Self.rule(host: .name("db.example"), port: .same)
     #expect(try Self.dialled(rule, "10.0.0.1", 80) == nil)
@@ -101,23 +113,5 @@ import Wire
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 65_526, last: 65_535))],
       host: target, port: .shifted(first: 1))
     #expect(try Self.dialled(down, "10.0.0.1", 65_535) == "192.0.2.7:10")
-  }
-
-  @Test("with several patterns the one that the client met sets the shift") func patterns() throws {
-    let listen = [
-      ListenPattern(
-        addresses: .prefix(try #require(IPPrefix("10.0.0.1"))),
-        ports: PortRange(first: 100, last: 109)),
-      ListenPattern(
-        addresses: .prefix(try #require(IPPrefix("10.0.0.2"))),
-        ports: PortRange(first: 100, last: 109)),
-      ListenPattern(addresses: .any, ports: PortRange(first: 105, last: 114)),
-    ]
-    let rule = Self.rule(listen: listen, host: .original, port: .shifted(first: 200))
-    #expect(try Self.dialled(rule, "10.0.0.1", 107) == "10.0.0.1:207")
-    #expect(try Self.dialled(rule, "10.0.0.2", 107) == "10.0.0.2:207")
-    // Met by the last pattern only: by its address, or by its port.
-    #expect(try Self.dialled(rule, "10.0.0.3", 107) == "10.0.0.3:202")
-    #expect(try Self.dialled(rule, "10.0.0.1", 112) == "10.0.0.1:207")
   }
 }

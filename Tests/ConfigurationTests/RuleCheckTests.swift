@@ -51,6 +51,19 @@ import Wire
     ])
   func specific(first: String, second: String) { #expect(messages(two(first, second)).isEmpty) }
 
+  @Test(
+    "a target that is routed into the device is warned about",
+    arguments: [
+      ("10.0.0.9:80", true), ("10.0.0.1:80", false), ("10.0.1.9:80", false), ("10.7.0.1:80", true),
+    ])
+  func ownTarget(target: String, isOwn: Bool) {
+    let rules = rule("listen = \"10.7.0.1:80\"", "target = \"\(target)\"")
+    let addresses = "device.addresses = \"10.0.0.1/24\"\n"
+    let warning = "5: warning: the target is routed into the device itself, and refused"
+    #expect(messages(addresses + rules) == (isOwn ? [warning] : []))
+    #expect(messages("device.netns = \"/run/netns/x\"\n" + addresses + rules).isEmpty)
+  }
+
   @Test("a rule on the device's own address is warned about") func ownAddress() {
     #expect(
       messages(
@@ -81,6 +94,17 @@ import Wire
     var now = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
     return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
+  }
+
+  @Test("too many rules are refused, at the first that is too many") func tooManyRules() {
+    // What the elements are is of no matter, and these are quick to read.
+    func text(_ count: Int) -> String {
+      "forward = [\n" + String(repeating: "0,\n", count: count) + "]\n"
+    }
+    let count = Configuration.forwardCountMax
+    let error = "\(count + 2): more than \(count) rules"
+    #expect(messages(text(count + 1)).contains(error))
+    #expect(!messages(text(count)).contains(error))
   }
 
   @Test("too many patterns in one rule are refused") func manyPatterns() {

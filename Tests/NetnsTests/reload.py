@@ -147,6 +147,18 @@ def new_rule_on_a_new_prefix_is_reachable_at_once(world):
 
 
 @case()
+def route_of_a_removed_rule_stays_while_it_has_flows(world):
+    world.serve(named("here"), S4, 8080)
+    daemon = world.daemon([rule(), rule("far", 80, address="198.18.40.1")])
+    with world.client.connect("198.18.40.1", 80) as s:
+        expect(ask(s) == "here", "no exchange")
+        daemon.reload([rule()])
+        expect("198.18.40.1" in world.client.run(["ip", "route"]), "the route went away under a flow")
+        expect(ask(s) == "here", "the flow was lost")
+    wait(lambda: "198.18.40.1" not in world.client.run(["ip", "route"]), 8, "withdrawal of the route")
+
+
+@case()
 def rule_removed_with_reset_cuts_its_flows(world):
     world.serve(named("here"), S4, 8080)
     daemon = world.daemon([rule(on_reload="reset"), rule("other", 81)])

@@ -145,7 +145,7 @@ final class Worker {
     while position < stack.requestCount {
       let slot = stack.request(at: position)
       position += 1
-      if !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
       if !stack.take(.upload, of: slot).isEmpty { try upload(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }
@@ -162,6 +162,9 @@ final class Worker {
         finishTarget(slot)
         try transmit(slot)
       }
+      if !stack.take(.resetClient, of: slot).isEmpty {
+        while !stack.resetClient(slot) { try drainFrames() }
+      }
       let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
       if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
         closeTarget(slot, abort: end.contains(.resetTarget))
@@ -177,6 +180,7 @@ final class Worker {
   }
 
   private func dial(_ slot: UInt32) {
+    closeTarget(slot, abort: false)
     activity += 1
     let port = stack.flowView(slot, at: now).tuple.clientPort
     guard let target = openTarget(port) else {

@@ -55,7 +55,9 @@ struct HostilePacketTests {
       Malformed(reason: .badTCPFlags, packet: changed(syn, 33, 0x03)),
       Malformed(reason: .badTransportLength, packet: changed(datagram, 25, 3)),
       Malformed(reason: .zeroPort, packet: changed(changed(syn, 20, 0), 21, 0)),
-      Malformed(reason: .fragment, packet: rechecked(changed(changed(datagram, 6, 0x20), 3, 28))),
+      Malformed(reason: .tinyFragment, packet: rechecked(changed(changed(syn, 6, 0x20), 3, 28))),
+      Malformed(
+        reason: .badFragment, packet: rechecked(changed(changed(datagram, 6, 0x20), 3, 29))),
       Malformed(reason: .unsupportedProtocol, packet: rechecked(changed(syn, 9, 132))),
       Malformed(reason: .landAttack, packet: tcpPacket(from: virtual4, .syn, sequence: 1)),
       Malformed(

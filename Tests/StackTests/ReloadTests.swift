@@ -103,6 +103,44 @@ struct ReloadTests {
     #expect(world.dials.map(\.address) == [address("203.0.113.9")])
   }
 
+  @Test("as many rules as a file may have are replaced by as many others; none is left out")
+  func manyRules() throws {
+    func rules(_ generation: Int) -> [ForwardRule] {
+      (0..<Configuration.forwardCountMax).map { number in
+        rule("\(generation).\(number)", ports: PortRange(UInt16(number + 1)))
+      }
+    }
+    let world = World(rules: rules(0))
+    let count = Configuration.forwardCountMax
+    var client = Client(world)
+    try client.connect()
+    install(rules(1), in: world)
+    #expect(world.stack.rules.entries.count == count + 1)
+    #expect(world.stack.rules.entries.filter { $0?.retired == true }.count == 1)
+    world.send(tcpPacket(virtualPort: UInt16(count), .syn, sequence: 1))
+    #expect(world.dials.count == 2)
+    client.send(.rst)
+    install(rules(2), in: world)
+    #expect(world.stack.rules.entries.count == count + 1)
+    #expect(world.stack.rules.entries.filter { $0?.retired == false }.count == count)
+  }
+
+  @Test("a slot that a retired rule leaves is not cut again when another rule has it")
+  func slotUsedAgain() throws {
+    let world = World(rules: [rule("web", onReload: .drain)])
+    var first = Client(world, port: 1)
+    try first.connect()
+    install([], in: world)
+    first.send(.rst)
+    install([rule("new")], in: world)
+    #expect(slots(world) == ["new"])
+    var second = Client(world, port: 2)
+    try second.connect()
+    world.advance(by: .seconds(60))
+    #expect(world.stack.flowCount == 1)
+    #expect(world.stack.nextDeadline() != nil)
+  }
+
   @Test("the end of the daemon resets both sides of every flow")
   func endAll() throws {
     let world = World(rules: [rule("web"), rule("dns", .udp, ports: PortRange(53))])

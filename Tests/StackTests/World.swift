@@ -58,6 +58,8 @@ final class World {
   var stack: Stack
   var now = MonotonicInstant(nanoseconds: 1_000_000_000)
   var dialing = DialResult.connects
+  /// Where some addresses do otherwise than `dialing`.
+  var dialingAt: [IPAddress: DialResult] = [:]
   /// By slot, of living flows.
   var sockets: [UInt32: FakeSocket] = [:]
   /// Of flows that ended, in order.
@@ -153,7 +155,7 @@ final class World {
     while position < stack.requestCount {
       let slot = stack.request(at: position)
       position += 1
-      if !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
       if !stack.take(.upload, of: slot).isEmpty {
         if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
       }
@@ -174,6 +176,9 @@ final class World {
         finishTarget(slot)
         transmit(slot)
       }
+      if !stack.take(.resetClient, of: slot).isEmpty {
+        while !stack.resetClient(slot) { drain() }
+      }
       let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
       if !end.isEmpty { close(slot, abort: end.contains(.resetTarget)) }
       if end.contains(.release) { stack.release(slot) }
@@ -183,9 +188,10 @@ final class World {
   }
 
   private func dial(_ slot: UInt32) {
+    close(slot, abort: false)
     let target = stack.target(slot)
     dials.append((target.transport, target.address, target.port))
-    switch dialing {
+    switch dialingAt[target.address] ?? dialing {
     case .fails(let failure):
       switch target.transport {
       case .tcp: stack.dialed(slot, failure: failure, at: now)

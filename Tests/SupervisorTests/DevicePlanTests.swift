@@ -41,6 +41,34 @@ import Wire
     #expect(plan != DevicePlan(try Self.configuration(listen: "10.78.0.10")))
   }
 
+  @Test("what a rule that leaves had stays routed, and * had everything") func leaving() throws {
+    let old = try Self.configuration(listen: "10.77.0.10", "203.0.113.9")
+    let new = try Self.configuration()
+    let rule = try #require(old.forwards.first)
+    let plan = DevicePlan(new, leaving: [LeavingRule(rule, of: old)])
+    #expect(plan.routes == DevicePlan(old).routes)
+    #expect(plan != DevicePlan(new))
+    var any = rule
+    any.listen = [ListenPattern(addresses: .any, ports: PortRange(80))]
+    #expect(DevicePlan(new, leaving: [LeavingRule(any, of: old)]).routes == DevicePlan(old).routes)
+    var bare = new
+    bare.device.addresses = []
+    #expect(
+      DevicePlan(bare, leaving: [LeavingRule(any, of: old)]).routes.map(\.description)
+        == ["10.77.0.0/24", "198.51.100.0/24", "203.0.113.9/32"])
+  }
+
+  @Test("what leads back into the device is what is routed there, without a default route")
+  func ownPrefixes() throws {
+    var configuration = try Self.configuration(listen: "10.77.0.10", "fd00::10")
+    configuration.device.routes.append(try #require(IPPrefix("0.0.0.0/0")))
+    #expect(
+      DevicePlan(configuration).ownPrefixes.map(\.description)
+        == ["10.77.0.0/24", "198.51.100.0/24", "fd00::10/128"])
+    configuration.device.netns = "/run/netns/sandbox"
+    #expect(DevicePlan(configuration).ownPrefixes.isEmpty)
+  }
+
   @Test("another MTU or address is another plan") func changed() throws {
     let configuration = try Self.configuration()
     var mtu = configuration

@@ -1,6 +1,7 @@
 // Log lines: one line an event whatever it contains, in both forms, and levels that follow a reload.
 
 import Configuration
+import Glibc
 import Logging
 import Supervisor
 import TestSupport
@@ -88,5 +89,26 @@ import Testing
     logger[metadataKey: "queue"] = "1"
     #expect(logger[metadataKey: "queue"] == "1")
     #expect(other[metadataKey: "queue"] == nil)
+  }
+}
+
+@Suite("A reader that does not read", .timeLimit(.minutes(1))) struct SlowReaderTests {
+  @Test("no line waits; how many were lost is told with the next that gets through")
+  func losses() throws {
+    var ends: [CInt] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    defer { for end in ends { close(end) } }
+    let logger = LogOutput(LogConfiguration(), descriptor: ends[1]).logger("worker")
+    let text = String(repeating: "x", count: 1000)
+    // More than a pipe holds by default, 64 KiB (pipe(7)).
+    for number in 0..<200 { logger.notice("\(number) \(text)") }
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    _ = read(ends[0], &buffer, buffer.count)
+    logger.notice("again")
+    let count = read(ends[0], &buffer, buffer.count)
+    let lines = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self).split(separator: "\n")
+    #expect(lines.count == 2)
+    #expect(lines.first?.contains("lines were lost") == true)
+    #expect(lines.last?.hasSuffix("again") == true)
   }
 }

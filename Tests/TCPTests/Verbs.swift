@@ -159,7 +159,7 @@ func targetConnects(sourceLocation: SourceLocation = #_sourceLocation) {
 func targetRefuses(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     script.note("  the target refuses")
-    script.endpoint?.reset(path: script.path, frames: &script.frames)
+    _ = script.endpoint?.reset(path: script.path, frames: &script.frames)
     script.drain(sourceLocation)
     script.endpoint?.release(memory: &script.memory)
   }

@@ -3,6 +3,7 @@
 import Glibc
 import Kernel
 import Primitives
+import Synchronization
 import Testing
 import Wire
 import Worker
@@ -62,11 +63,33 @@ import Worker
     let mailbox = try Mailbox()
     for number in 0..<Mailbox.messagesMax { #expect(mailbox.post(.mtu(number))) }
     #expect(!mailbox.post(.mtu(-1)))
-    #expect(!mailbox.post(.stop))
-    #expect(Self.numbers(mailbox.take()) == Array(0..<Mailbox.messagesMax))
+    #expect(mailbox.post(.stop))
+    let messages = mailbox.take()
+    #expect(Self.numbers(messages) == Array(0..<Mailbox.messagesMax))
+    guard case .stop? = messages.last else {
+      Issue.record("the end did not pass the bound")
+      return
+    }
     #expect(mailbox.post(.mtu(-2)))
     #expect(try Self.isReadable(mailbox))
     #expect(Self.numbers(mailbox.take()) == [-2])
+  }
+
+  @Test("who asks for a snapshot is answered although the mailbox is full or the worker has ended")
+  func refusedSnapshots() throws {
+    let refusals = Refusals()
+    let count: @Sendable (WorkerSnapshot?) -> Void = { if $0 == nil { refusals.add() } }
+    let mailbox = try Mailbox()
+    #expect(mailbox.post(.snapshot(count)))
+    mailbox.close()
+    #expect(!mailbox.post(.snapshot(count)))
+    #expect(!mailbox.post(.stop))
+    #expect(mailbox.take().isEmpty)
+    #expect(refusals.count == 2)
+    let full = try Mailbox()
+    for number in 0..<Mailbox.messagesMax { full.post(.mtu(number)) }
+    #expect(!full.post(.snapshot(count)))
+    #expect(refusals.count == 3)
   }
 
   @Test("a message posted while the worker waits ends the wait") func wakes() throws {
@@ -100,4 +123,10 @@ import Worker
       #expect(own == Array(sender * each..<(sender + 1) * each))
     }
   }
+}
+
+private final class Refusals: Sendable {
+  private let seen = Atomic(0)
+  var count: Int { seen.load(ordering: .relaxed) }
+  func add() { seen.add(1, ordering: .relaxed) }
 }

@@ -5,22 +5,22 @@ import Wire
 //
 // A rule's target is one address, one prefix, what the client named, or a host name; a name has as
 // many addresses as its last good answer had, tried in turn until one connects. An attempt beyond the
-// last address means that the target has failed.
+// last address means that the target has failed. The port is the same for all attempts and not
+// chosen here: see `Target.port`.
 
 package enum TargetChoice {
-  /// Where attempt number `attempt` (from 0) of a flow to `virtual` and `port` leads; nil when there
-  /// is nowhere (else) to go.
+  /// The address that attempt number `attempt` (from 0) of a flow to `virtual` dials; nil when there
+  /// is none (left).
   /// - Parameter resolved: the addresses of the target's host name, if it has one.
-  package static func destination(
-    of rule: ForwardRule, virtual: IPAddress, port: UInt16, resolved: [IPAddress], attempt: Int
-  ) -> (address: IPAddress, port: UInt16)? {
-    let range =
-      rule.listen.first { $0.matches(virtual, port: port) }?.ports ?? PortRange(port)
-    let targetPort = rule.target.port(for: port, in: range)
-    if let address = rule.target.address(for: virtual) {
-      return attempt == 0 ? (address, targetPort) : nil
-    }
-    guard attempt < resolved.count else { return nil }
-    return (resolved[attempt], targetPort)
+  package static func address(
+    of target: Target, virtual: IPAddress, resolved: [IPAddress], attempt: Int
+  ) -> IPAddress? {
+    if let address = target.address(for: virtual) { return attempt == 0 ? address : nil }
+    return attempt < resolved.count ? resolved[attempt] : nil
+  }
+
+  /// How many attempts have an address.
+  package static func addressCount(of target: Target, resolved: [IPAddress]) -> Int {
+    if case .name = target.host { resolved.count } else { 1 }
   }
 }

@@ -112,7 +112,13 @@ extension SectionReader {
       }
       return []
     }
-    return elements.compactMap { element in
+    let countMax = Configuration.forwardCountMax
+    if elements.count > countMax {
+      log.error(
+        "more than \(countMax) rules", at: elements[countMax].span,
+        hint: "one rule may listen on many addresses and ports")
+    }
+    return elements.prefix(countMax).compactMap { element in
       guard case .table(let table) = element.content else {
         expected("a table", at: element)
         return nil

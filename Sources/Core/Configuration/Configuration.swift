@@ -10,6 +10,9 @@ import Wire
 
 /// Everything that a configuration file says, with defaults for what it leaves out.
 package struct Configuration: Sendable, Equatable {
+  /// Rules of one file.
+  package static let forwardCountMax = 32_768
+
   package var device: DeviceConfiguration
   package var daemon: DaemonConfiguration
   /// In the order of the file; names are unique.
@@ -44,7 +47,7 @@ package struct DeviceConfiguration: Sendable, Equatable {
   package var netns: String?
   /// In octets.
   package var mtu: Int
-  /// TUN queues, one worker each; nil is "auto", one per core.
+  /// TUN queues, one worker each; nil is "auto", which leaves the number to the daemon.
   package var queues: Int?
   /// Whether segmentation and checksum offload are negotiated.
   package var offload: Bool
@@ -99,7 +102,7 @@ package struct DaemonConfiguration: Sendable, Equatable {
   /// Where the status page is served; nil when it is not.
   package var status: SocketAddress?
   package var log: LogConfiguration
-  /// How long flows of removed rules may go on after a reload that drains, and all at the end.
+  /// How long flows of removed or changed rules may go on after a reload, where the rule drains.
   package var drainTimeout: Interval
   package var maxFlows: Int
   package var unmatched: UnmatchedPolicy

@@ -21,7 +21,7 @@ package struct ForwardRule: Sendable {
   /// Not empty.
   package var listen: [ListenPattern]
   package var target: Target
-  /// How long the target may take to answer a connection attempt.
+  /// How long the target may take to answer, all addresses of its name together.
   package var connectTimeout: Interval
   /// How long a TCP flow may carry nothing.
   package var idleTimeout: Interval

@@ -14,6 +14,7 @@ extension SectionReader {
     checkNames(rules)
     checkTies(rules)
     checkOwnAddresses(rules, device: device)
+    checkTargets(rules, device: device)
   }
 
   private mutating func checkNames(_ rules: [RuleReading]) {
@@ -103,6 +104,30 @@ extension SectionReader {
           "\(prefix.address) is the device's own address, this rule never sees a packet", at: span,
           hint: "expected another address of the device's networks")
       }
+    }
+  }
+  /// A target that is routed into the device would be a client of its own rule: it is refused.
+  private mutating func checkTargets(_ rules: [RuleReading], device: DeviceConfiguration) {
+    let configuration = Configuration(device: device, forwards: rules.compactMap(\.rule))
+    let own = Set(configuration.ownPrefixes(also: []))
+    let exempt = Set(device.addresses.map(\.address))
+    for reading in rules {
+      guard let target = reading.rule?.target.host, let span = reading.targetSpan else { continue }
+      let prefix: IPPrefix
+      switch target {
+      case .address(let address):
+        if exempt.contains(address) { continue }
+        prefix = IPPrefix(address)
+      case .prefix(let translated): prefix = translated
+      case .name, .original: continue
+      }
+      let covers = ((prefix.isIPv4 ? 96 : 0)...prefix.length).contains { length in
+        own.contains(IPPrefix(prefix.address, length: length))
+      }
+      guard covers else { continue }
+      log.warning(
+        "the target is routed into the device itself, and refused", at: span,
+        hint: "expected a target outside the device's networks and what rules listen on")
     }
   }
 }

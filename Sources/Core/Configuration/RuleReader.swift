@@ -35,6 +35,7 @@ struct RuleReading {
   var listen: [ListenPattern]
   /// One for each of `listen`: the string that it was read from.
   var listenSpans: [SourceSpan]
+  var targetSpan: SourceSpan?
   var rule: ForwardRule?
 }
 
@@ -98,6 +99,7 @@ extension SectionReader {
       reading.listenSpans += Array(repeating: spelled.span, count: patterns.count)
     }
     checkCount(of: reading.listen, in: section)
+    reading.targetSpan = section["target"]?.value.span
     let target = target(section, listen: reading.listen, spans: reading.listenSpans)
     guard let name = reading.name, let target, !reading.listen.isEmpty else { return reading }
     reading.rule = ForwardRule(

@@ -41,8 +41,8 @@ struct WaitingDatagram: BitwiseCopyable {
 
   /// A bit for each ECN codepoint seen.
   var codepoints: UInt8 = 0
-  /// Nothing of it is kept, and nothing more of it is taken (RFC 5722 §4).
-  var isRefused = false
+  /// Why nothing of it is kept and nothing more of it is taken (RFC 5722 §4).
+  var refusal: DropReason?
 
   /// Neighbours among the datagrams of the family, by age.
   var older = none

@@ -21,9 +21,13 @@ package enum ICMPResponder {
   ///
   /// Throws `fragment`, `truncatedHeader`, `icmpBadChecksum`, `icmpIgnored` when the packet is
   /// anything but an echo request to and from single hosts, or `frameQueueFull`.
-  /// - Parameter checksumIsKnown: the device vouches for the checksum.
+  /// - Parameters:
+  ///   - checksumIsKnown: the device vouches for the checksum.
+  ///   - mtu: octets of the largest IP packet; a longer reply goes out in fragments.
+  ///   - identification: of IPv6 fragments, different each time.
   package static func echoReply(
     to packet: RawSpan, header: IPHeader, checksumIsKnown: Bool = false,
+    mtu: Int = PacketWriter.packetOctetsMax, identification: UInt32 = 0,
     into frames: inout FrameQueue
   ) throws(DropReason) {
     guard !header.isFragment else { throw .fragment }
@@ -38,10 +42,18 @@ package enum ICMPResponder {
     else { throw .icmpBadChecksum }
 
     let body = request.extracting(8..<request.byteCount)
-    // The request's identification serves the reply too: it is unique as long as the sender's is.
+    let type = isIPv4 ? ICMPv4Type.echoReply : ICMPv6Type.echoReply
+    // IPv4: the request's identification serves the reply too, and is unique as long as the sender's
+    // is.
+    guard (isIPv4 ? 20 : 40) + request.byteCount <= mtu else {
+      return try writeFragments(
+        into: &frames, source: header.destination, destination: header.source, mtu: mtu, type: type,
+        rest: request.big32(4), body: body,
+        identification: isIPv4 ? header.identification : identification)
+    }
     try write(
       into: &frames, source: header.destination, destination: header.source,
-      type: isIPv4 ? ICMPv4Type.echoReply : ICMPv6Type.echoReply, code: 0, rest: request.big32(4),
+      type: type, code: 0, rest: request.big32(4),
       body: body, identification: UInt16(truncatingIfNeeded: header.identification))
   }
 
@@ -82,6 +94,18 @@ package enum ICMPResponder {
       type: header.isIPv4 ? ICMPv4Type.unreachable : ICMPv6Type.packetTooBig,
       code: header.isIPv4 ? 4 : 0, rest: UInt32(clamping: min(mtu, 65_535)), quoting: packet,
       header: header, into: &frames)
+  }
+
+  /// "Fragment reassembly time exceeded" (RFC 792, RFC 4443 §3.3).
+  ///
+  /// Throws `icmpIgnored` when the packet must not be answered, or `frameQueueFull`.
+  /// - Parameter packet: the first fragment.
+  package static func reassemblyTimeExceeded(
+    quoting packet: RawSpan, header: IPHeader, into frames: inout FrameQueue
+  ) throws(DropReason) {
+    try error(
+      type: header.isIPv4 ? ICMPv4Type.timeExceeded : ICMPv6Type.timeExceeded, code: 1, rest: 0,
+      quoting: packet, header: header, into: &frames)
   }
 
   /// Whether an ICMP error about the packet is allowed.

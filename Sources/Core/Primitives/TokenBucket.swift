@@ -1,5 +1,4 @@
-// A token bucket in two numbers: for ICMP errors (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8) and challenge
-// ACKs (RFC 5961 §7).
+// A token bucket in two numbers: for ICMP errors (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8).
 //
 // Kept as the time at which the bucket will be full: taking a token moves it by one token's worth,
 // and a bucket that would be empty is one whose fullness lies too far ahead. No refilling, no

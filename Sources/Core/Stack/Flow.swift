@@ -48,6 +48,8 @@ package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
   package static let resetTarget = FlowWants(rawValue: 1 << 6)
   /// Give the flow's slot back, last of all.
   package static let release = FlowWants(rawValue: 1 << 7)
+  /// Reset the client, for which the frame queue had no room: before `release`.
+  package static let resetClient = FlowWants(rawValue: 1 << 8)
 }
 
 struct FlowMarks: OptionSet, BitwiseCopyable {
@@ -72,6 +74,8 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let unlinked = FlowMarks(rawValue: 128)
   /// Found the payload pool spent.
   static let starved = FlowMarks(rawValue: 1024)
+  /// One of the target's addresses refused.
+  static let refused = FlowMarks(rawValue: 2048)
   /// Rests in TIME-WAIT.
   static let timeWait = FlowMarks(rawValue: 256)
 }
@@ -80,6 +84,8 @@ struct Flow: BitwiseCopyable {
   var tuple: FiveTuple
   var target: IPAddress
   var targetPort: UInt16
+  /// The number of `target` among the addresses of the rule's target.
+  var attempt: UInt8
   var wants: FlowWants = []
   var marks: FlowMarks = []
   var relay = Relay()

@@ -7,9 +7,10 @@ import Wire
 //
 // Each rule stands in a slot; the socket table leads from address and port to the slot, and a flow
 // remembers it. A reload keeps the slot of a rule that has not changed. A rule that was removed or
-// changed is retired: no port leads to it any more, and its slot goes when its last flow has gone. Per
-// rule and packet only `figures` is touched, which is plain memory; names and patterns are looked at
-// when a flow begins.
+// changed is retired: no port leads to it any more, and its slot goes when its last flow has gone. So
+// there are never more rules than a configuration may have and flows together, and a new rule always
+// finds a slot. Per rule and packet only `figures` is touched, which is plain memory; names and
+// patterns are looked at when a flow begins.
 
 /// What is counted and bounded per rule.
 package struct RuleFigures: BitwiseCopyable, Sendable {
@@ -28,6 +29,13 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var activeMax: Int
 }
 
+/// What an address and a port lead to.
+struct PassiveSocket: BitwiseCopyable {
+  var rule: UInt32
+  /// Of the most specific pattern that matched.
+  var ports: PortRange
+}
+
 package struct RuleBook: ~Copyable {
   package struct Entry {
     package var rule: ForwardRule
@@ -39,13 +47,19 @@ package struct RuleBook: ~Copyable {
 
   package private(set) var entries: [Entry?] = []
   private(set) var table = PassiveSocketTable([])
+  /// What the table's numbers mean: one for each pattern of each rule.
+  private var sockets: [PassiveSocket] = []
+  /// Slots without a rule.
+  private var vacant: [UInt32] = []
   private let figuresBase: UnsafeMutablePointer<RuleFigures>
   /// Rules at once, retired ones included.
-  package static let rulesMax = 65_536
+  private let rulesMax: Int
   private var names: [String: [IPAddress]] = [:]
 
-  init() {
-    figuresBase = .allocate(capacity: Self.rulesMax)
+  /// - Parameter flowsMax: flows at a time, each of which may keep one retired rule.
+  init(flowsMax: Int) {
+    rulesMax = Configuration.forwardCountMax + flowsMax
+    figuresBase = .allocate(capacity: rulesMax)
   }
 
   deinit { figuresBase.deallocate() }
@@ -55,67 +69,87 @@ package struct RuleBook: ~Copyable {
     return figuresBase + Int(slot)
   }
 
-  /// Takes a new set of rules.
+  /// The rule that a client meets, and by which of its port ranges.
+  func passiveSocket(for tuple: FiveTuple) -> PassiveSocket? {
+    table.rule(for: tuple.virtual, port: tuple.virtualPort, transport: tuple.transport)
+      .map { sockets[Int($0)] }
+  }
+
+  /// Takes a new set of rules, at most `Configuration.forwardCountMax`.
   /// - Returns: slots whose flows are to be cut now.
   mutating func install(
     _ rules: [ForwardRule], drainTimeout: Interval, at now: MonotonicInstant
   ) -> [UInt32] {
-    var keep: [String: UInt32] = [:]
-    for (slot, entry) in entries.enumerated() {
-      if let entry, !entry.retired { keep[entry.rule.name] = UInt32(slot) }
-    }
+    precondition(rules.count <= Configuration.forwardCountMax, "rule count")
+    let kept = unchanged(rules)
+    let cut = retireAll(but: Set(kept.compactMap(\.self)), drainTimeout: drainTimeout, at: now)
     var patterns: [PassiveSocketTable.Entry] = []
-    var cut: [UInt32] = []
-    var live = Set<UInt32>()
-    for rule in rules {
-      let slot: UInt32
-      if let old = keep[rule.name], entries[Int(old)]?.rule == rule {
-        slot = old
-        entries[Int(old)]?.rule.line = rule.line
-      } else {
-        guard let fresh = open(rule) else { continue }
-        slot = fresh
-      }
-      live.insert(slot)
+    sockets.removeAll()
+    for (rule, known) in zip(rules, kept) {
+      let slot = known ?? open(rule)
+      entries[Int(slot)]?.rule.line = rule.line
       for pattern in rule.listen {
+        let number = UInt32(sockets.count)
+        sockets.append(PassiveSocket(rule: slot, ports: pattern.ports))
         for transport in rule.protocols.transports {
-          patterns.append((pattern: pattern, transport: transport, rule: slot))
+          patterns.append((pattern: pattern, transport: transport, rule: number))
         }
       }
-    }
-    for (index, entry) in entries.enumerated() {
-      let slot = UInt32(index)
-      guard let entry, !entry.retired, !live.contains(slot) else { continue }
-      entries[index]?.retired = true
-      switch entry.rule.onReload {
-      case .keep: break
-      case .drain: entries[index]?.cutAt = now + drainTimeout
-      case .reset: cut.append(slot)
-      }
-      collect(slot)
     }
     table = PassiveSocketTable(patterns)
     noteNextCut()
     return cut
   }
 
-  private mutating func open(_ rule: ForwardRule) -> UInt32? {
+  /// For each rule the slot where it already stands.
+  private func unchanged(_ rules: [ForwardRule]) -> [UInt32?] {
+    var slots: [String: UInt32] = [:]
+    for (slot, entry) in entries.enumerated() {
+      if let entry, !entry.retired { slots[entry.rule.name] = UInt32(slot) }
+    }
+    return rules.map { rule in
+      guard let slot = slots[rule.name], entries[Int(slot)]?.rule == rule else { return nil }
+      return slot
+    }
+  }
+
+  /// Retires every rule but those that stay; the slots of those without flows are vacant at once.
+  /// - Returns: slots whose flows are to be cut now.
+  private mutating func retireAll(
+    but live: Set<UInt32>, drainTimeout: Interval, at now: MonotonicInstant
+  ) -> [UInt32] {
+    var cut: [UInt32] = []
+    for (index, entry) in entries.enumerated() {
+      let slot = UInt32(index)
+      guard let entry, !entry.retired, !live.contains(slot) else { continue }
+      entries[index]?.retired = true
+      guard !collect(slot) else { continue }
+      switch entry.rule.onReload {
+      case .keep: break
+      case .drain: entries[index]?.cutAt = now + drainTimeout
+      case .reset: cut.append(slot)
+      }
+    }
+    return cut
+  }
+
+  private mutating func open(_ rule: ForwardRule) -> UInt32 {
     var entry = Entry(rule: rule)
     if case .name(let name) = rule.target.host { entry.resolved = names[name] ?? [] }
-    let slot: Int
-    if let free = entries.firstIndex(where: { $0 == nil }) {
+    let slot: UInt32
+    if let free = vacant.popLast() {
       slot = free
-      entries[free] = entry
+      entries[Int(free)] = entry
     } else {
-      guard entries.count < Self.rulesMax else { return nil }
-      slot = entries.count
+      slot = UInt32(entries.count)
       entries.append(entry)
+      precondition(entries.count <= rulesMax, "a retired rule has flows")
     }
-    (figuresBase + slot).initialize(
+    (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
         udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max))
-    return UInt32(slot)
+    return slot
   }
 
   /// A host name's newest answer.
@@ -134,15 +168,19 @@ package struct RuleBook: ~Copyable {
     collect(slot)
   }
 
-  private mutating func collect(_ slot: UInt32) {
+  /// Vacates the slot of a retired rule without flows. False when it must stay.
+  @discardableResult
+  private mutating func collect(_ slot: UInt32) -> Bool {
     guard let entry = entries[Int(slot)], entry.retired, figures(slot).pointee.held == 0 else {
-      return
+      return false
     }
     entries[Int(slot)] = nil
-    if entry.cutAt != nil { noteNextCut() }
+    vacant.append(slot)
+    return true
   }
 
-  /// When the next retired rule's flows are to be cut; asked every turn.
+  /// When the next retired rule's flows are to be cut; asked every turn. Early when that rule has
+  /// gone by itself: looking at all rules whenever one goes would cost more.
   private(set) var nextCut: MonotonicInstant?
 
   private mutating func noteNextCut() {

@@ -1,4 +1,5 @@
 import Configuration
+import Fragments
 import Primitives
 import Relay
 import TCP
@@ -13,8 +14,10 @@ import Wire
 extension Stack {
   /// When `handleDeadlines` wants to be called; nil: never.
   package func nextDeadline() -> MonotonicInstant? {
-    guard let cut = rules.nextCut else { return wheel.nextDeadline() }
-    return min(cut, wheel.nextDeadline() ?? .distantFuture)
+    var next = wheel.nextDeadline()
+    if let cut = rules.nextCut { next = min(cut, next ?? .distantFuture) }
+    if let expiry = fragments.nextDeadline() { next = min(expiry, next ?? .distantFuture) }
+    return next
   }
 
   package mutating func handleDeadlines(at now: MonotonicInstant) {
@@ -25,6 +28,7 @@ extension Stack {
     if let cut = rules.nextCut, cut <= now {
       for rule in rules.dueCuts(at: now) { self.cut(rule: rule) }
     }
+    expireFragments(at: now)
   }
 
   /// Makes sure that the wheel wakes the flow when it next has something to do.
@@ -63,7 +67,7 @@ extension Stack {
   }
 
   /// The bound on dialling or idling is reached, or was: activity may have moved it.
-  /// - Returns: whether the flow is over.
+  /// - Returns: whether the flow is over, or dials another address.
   private mutating func boundReached(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
     switch flows[slot].relay.state {
     case .dialing:
@@ -113,5 +117,8 @@ extension Stack {
   }
 
   /// Ends every flow: the daemon stops. Clients are reset; targets too.
-  package mutating func endAll() { forEachFlow { stack, slot in stack.end(slot) } }
+  package mutating func endAll() {
+    fragments.removeAll()
+    forEachFlow { stack, slot in stack.end(slot) }
+  }
 }

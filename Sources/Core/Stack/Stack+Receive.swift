@@ -35,15 +35,24 @@ extension Stack {
     counters.octetsReceived += UInt64(frame.count)
     do {
       let arrival = try parse(frame)
-      switch arrival.packet.transport {
-      case .tcp(let header): tcpArrives(arrival, header, at: now)
-      case .udp(let header): udpArrives(arrival, header, at: now)
-      case .icmp: icmpArrives(arrival, at: now)
-      case .fragment: memory.drops.count(.fragment)
-      case .unsupported: unsupportedArrives(arrival, at: now)
+      if case .fragment = arrival.packet.transport {
+        guard let whole = try reassemble(arrival, at: now) else { return }
+        sort(try parse(whole), at: now)
+      } else {
+        sort(arrival, at: now)
       }
     } catch {
       memory.drops.count(error)
+    }
+  }
+
+  private mutating func sort(_ arrival: Arrival, at now: MonotonicInstant) {
+    switch arrival.packet.transport {
+    case .tcp(let header): tcpArrives(arrival, header, at: now)
+    case .udp(let header): udpArrives(arrival, header, at: now)
+    case .icmp: icmpArrives(arrival, at: now)
+    case .fragment: memory.drops.count(.fragment)  // in a fragment
+    case .unsupported: unsupportedArrives(arrival, at: now)
     }
   }
 
@@ -61,7 +70,7 @@ extension Stack {
         guard transportChecksumIsValid(packet.ip, segment: segment) else {
           throw .badTransportChecksum
         }
-      case .icmp, .fragment, .unsupported: break  // ICMP checks its own
+      case .icmp, .fragment, .unsupported: break  // ICMP checks its own, a fragment has none
       }
     }
     return Arrival(packet: packet, virtio: virtio, octets: octets)
@@ -81,7 +90,10 @@ extension Stack {
       let message = try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known)
       guard case .echoRequest = message else { throw DropReason.icmpIgnored }
       // One answer to each question, no longer than it: no amplifier, and so no limit.
-      try ICMPResponder.echoReply(to: span, header: ip, checksumIsKnown: known, into: &frames)
+      try ICMPResponder.echoReply(
+        to: span, header: ip, checksumIsKnown: known, mtu: settings.mtu,
+        identification: fragmentIdentification, into: &frames)
+      fragmentIdentification &+= 1
       counters.echoReplies += 1
     } catch {
       memory.drops.count(error)
@@ -143,28 +155,5 @@ extension Stack {
     guard flows[slot].quote != noSlot else { return }
     quotes.give(flows[slot].quote)
     flows[slot].quote = noSlot
-  }
-
-  // MARK: Passive sockets
-
-  /// What a client meets at a port.
-  enum Meeting {
-    case rule(UInt32, address: IPAddress, port: UInt16)
-    /// A rule, but nowhere to lead: its host name has no address.
-    case nowhere(UInt32)
-    /// A rule that has as many flows as it may have.
-    case full(UInt32)
-    case nobody
-  }
-
-  func meet(_ tuple: FiveTuple) -> Meeting {
-    guard
-      let rule = rules.table.rule(
-        for: tuple.virtual, port: tuple.virtualPort, transport: tuple.transport)
-    else { return .nobody }
-    let figures = rules.figures(rule).pointee
-    guard figures.active < figures.activeMax else { return .full(rule) }
-    guard let target = destination(tuple, rule: rule, attempt: 0) else { return .nowhere(rule) }
-    return .rule(rule, address: target.address, port: target.port)
   }
 }

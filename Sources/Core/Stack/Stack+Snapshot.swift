@@ -22,14 +22,12 @@ package struct FlowView: Sendable {
 extension Stack {
   /// The newest flows, at most `limit`; those that rest in TIME-WAIT are only counted.
   package mutating func flowViews(limit: Int, at now: MonotonicInstant) -> [FlowView] {
-    var views: [FlowView] = []
+    var newest = NewestFlows(limit: limit)
     forEachFlow { stack, slot in
-      guard !stack.flows[slot].marks.contains(.timeWait) else { return }
-      views.append(stack.flowView(slot, at: now))
+      let flow = stack.flows[slot]
+      if !flow.marks.contains(.timeWait) { newest.offer(slot, openedAt: flow.openedAt) }
     }
-    views.sort { $0.age < $1.age }
-    if views.count > limit { views.removeLast(views.count - limit) }
-    return views
+    return newest.slots.map { flowView($0, at: now) }
   }
 
   package func flowView(_ slot: UInt32, at now: MonotonicInstant) -> FlowView {
@@ -53,5 +51,36 @@ extension Stack {
     case .draining: return "draining"
     case .closed: return "closed"
     }
+  }
+}
+
+/// The newest of many flows, found without keeping or sorting them all: twice the limit is gathered,
+/// and the older half thrown away.
+private struct NewestFlows {
+  private let limit: Int
+  private var gathered: [(openedAt: MonotonicInstant, slot: UInt32)] = []
+  /// Flows older than this are not among the newest.
+  private var bound: MonotonicInstant?
+
+  init(limit: Int) { self.limit = max(1, limit) }
+
+  mutating func offer(_ slot: UInt32, openedAt: MonotonicInstant) {
+    if let bound, openedAt < bound { return }
+    gathered.append((openedAt, slot))
+    if gathered.count >= 2 * limit { cut() }
+  }
+
+  /// Newest first.
+  var slots: [UInt32] {
+    var copy = self
+    copy.cut()
+    return copy.gathered.map(\.slot)
+  }
+
+  private mutating func cut() {
+    gathered.sort { $0.openedAt > $1.openedAt }
+    guard gathered.count > limit else { return }
+    gathered.removeLast(gathered.count - limit)
+    bound = gathered.last?.openedAt
   }
 }

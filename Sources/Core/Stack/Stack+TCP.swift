@@ -1,4 +1,3 @@
-import Balancing
 import Configuration
 import ICMP
 import Primitives
@@ -10,15 +9,6 @@ import Wire
 // TCP flows: from the SYN that is held to the slot that is given back.
 
 extension Stack {
-  func destination(
-    _ tuple: FiveTuple, rule: UInt32, attempt: Int
-  ) -> (address: IPAddress, port: UInt16)? {
-    guard let entry = rules.entries[Int(rule)] else { return nil }
-    return TargetChoice.destination(
-      of: entry.rule, virtual: tuple.virtual, port: tuple.virtualPort, resolved: entry.resolved,
-      attempt: attempt)
-  }
-
   func path(_ tuple: FiveTuple) -> TCPPath {
     TCPPath(
       tuple: tuple, checksum: settings.offloadsChecksum ? .offloaded : .computed,
@@ -75,6 +65,7 @@ extension Stack {
     }
     if outcome.contains(.finished) { finishIfReady(slot, at: now) }
     if outcome.contains(.room) {
+      flows[slot].lastActivity = now  // a slow client that makes progress is not idle
       if flows[slot].relay.state == .draining {
         drainIfReady(slot, at: now)
       } else if flows[slot].marks.contains(.readable) {
@@ -106,13 +97,13 @@ extension Stack {
     case .full(let rule):
       rules.figures(rule).pointee.refusedTotal += 1
       memory.drops.count(.ruleFull)
-    case .rule(let rule, let address, let port):
-      hold(arrival, segment.header, tuple, value, rule, (address, port), at: now)
+    case .rule(let rule, let target):
+      hold(arrival, segment.header, tuple, value, rule, target, at: now)
     }
   }
 
   private func isRuled(_ tuple: FiveTuple) -> Bool {
-    rules.table.rule(for: tuple.virtual, port: tuple.virtualPort, transport: tuple.transport) != nil
+    rules.passiveSocket(for: tuple) != nil
   }
 
   private mutating func refuse(_ segment: TCPSegment, _ tuple: FiveTuple) {
@@ -126,7 +117,7 @@ extension Stack {
   /// Makes a flow of a SYN, which is held while the target is dialled.
   private mutating func hold(
     _ arrival: Arrival, _ syn: TCPHeader, _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
-    _ target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+    _ target: DialTarget, at now: MonotonicInstant
   ) {
     guard dialingCount < Self.dialingMax else {
       memory.drops.count(.noSocket)
@@ -148,7 +139,7 @@ extension Stack {
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)
-    flows[slot].expiresAt = now + rules.figures(rule).pointee.connectTimeout
+    flows[slot].expiresAt = attemptBound(slot, at: now)
     keepQuote(arrival, for: slot)
     want(slot, .dial)
     schedule(slot)
@@ -189,7 +180,7 @@ extension Stack {
     }
     if actions.contains(.resetClient) {
       counters.flowsReset += 1
-      endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+      sendReset(slot)
     }
     if actions.contains(.finishTarget) { want(slot, .finishTarget) }
     if actions.contains(.finishClient) {
@@ -202,12 +193,25 @@ extension Stack {
     if actions.contains(.release) {
       leaveDialing(slot)
       leaveTimeWait(slot)
-      endpoints[Int(slot)].release(memory: &memory)
+      if !flows[slot].wants.contains(.resetClient) {
+        endpoints[Int(slot)].release(memory: &memory)
+      }
       retire(slot)
     }
   }
 
+  /// Resets the client, at once or as soon as there is room for the frame.
+  mutating func sendReset(_ slot: UInt32) {
+    if !resetClient(slot) { want(slot, .resetClient) }
+  }
+
   // MARK: For the owner, client side
+
+  /// Puts a reset for the client into `frames`.
+  /// - Returns: false when `frames` is full: drain it and call again.
+  package mutating func resetClient(_ slot: UInt32) -> Bool {
+    endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+  }
 
   /// Sends what may be sent now.
   /// - Returns: false when `frames` is full: drain it and call again.

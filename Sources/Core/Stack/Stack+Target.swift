@@ -1,4 +1,5 @@
 import Configuration
+import Fragments
 import ICMP
 import Primitives
 import Relay
@@ -52,16 +53,18 @@ extension Stack {
     flows[slot].isTCP && flows[slot].relay.state == .dialing
   }
 
-  /// The connection attempt ended.
+  /// The connection attempt ended. After a failure the flow may want to dial again.
   package mutating func dialed(
     _ slot: UInt32, failure: TargetFailure?, at now: MonotonicInstant
   ) {
     guard isDialing(slot) else { return }
     guard let failure else { return connected(slot, at: now) }
     counters.dialsFailed += 1
+    if case .refused = failure { flows[slot].marks.insert(.refused) }
+    if dialNext(slot, after: failure, at: now) { return }
     rules.figures(flows[slot].rule).pointee.refusedTotal += 1
-    switch failure {
-    case .refused: endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+    switch flows[slot].marks.contains(.refused) ? .refused : failure {
+    case .refused: sendReset(slot)
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
     case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
@@ -71,11 +74,18 @@ extension Stack {
   }
 
   /// The kernel says that a socket is ready.
-  /// - Parameter readToEnd: a short read will not mean that there is no more: the target hung up, or
-  ///   sent urgent data, in front of which a read stops.
+  /// - Parameters:
+  ///   - readToEnd: a short read will not mean that there is no more: the target hung up, or sent
+  ///     urgent data, in front of which a read stops.
+  ///   - dead: neither half stands any more, or an error is pending.
   package mutating func targetReady(
-    _ slot: UInt32, readable: Bool, writable: Bool, readToEnd: Bool, at now: MonotonicInstant
+    _ slot: UInt32, readable: Bool, writable: Bool, readToEnd: Bool, dead: Bool = false,
+    at now: MonotonicInstant
   ) {
+    // A target that has finished is not read any more: this is how its reset is heard.
+    if dead, flows[slot].isTCP, flows[slot].relay.state == .targetFinished {
+      return targetFailed(slot, at: now)
+    }
     if readToEnd { flows[slot].marks.insert([.readToEnd, .readable]) }
     if readable || readToEnd {
       flows[slot].marks.insert(.readable)
@@ -182,6 +192,7 @@ extension Stack {
 
   /// Gives the flow's slot back, as `release` asked.
   package mutating func release(_ slot: UInt32) {
+    if flows[slot].isTCP { endpoints[Int(slot)].release(memory: &memory) }
     close(slot)
     feedStarved()
   }
@@ -189,7 +200,11 @@ extension Stack {
   /// Everything of this turn's buffers was written or must be kept: nothing may point into them
   /// when the next turn reads.
   package mutating func endTargetPass() {
-    defer { feedStarved() }
+    defer {
+      memory.turnEnded()
+      fragments.endTurn()
+      feedStarved()
+    }
     guard settleNeeded else { return }
     settleNeeded = false
     for position in 0..<queueCount {

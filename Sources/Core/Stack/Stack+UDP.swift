@@ -35,8 +35,8 @@ extension Stack {
         rules.figures(rule).pointee.refusedTotal += 1
         memory.drops.count(.ruleFull)
         return
-      case .rule(let rule, let address, let port):
-        guard let fresh = openSession(tuple, value, rule, (address, port), at: now) else { return }
+      case .rule(let rule, let target):
+        guard let fresh = openSession(tuple, value, rule, target, at: now) else { return }
         slot = fresh
       }
     }
@@ -51,10 +51,12 @@ extension Stack {
 
   private mutating func openSession(
     _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
-    _ target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+    _ target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
-    if udpCount >= settings.udpSessionsMax { _ = evictOldest() }
-    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
+    // The evicted session's socket is closed within the turn.
+    guard udpCount < settings.udpSessionsMax || evictSession(),
+      let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
+    else {
       memory.drops.count(.flowTableFull)
       return nil
     }
@@ -148,9 +150,16 @@ extension Stack {
   }
 
   /// The session's socket reported an error, or could not be had: the client is told what it means.
+  /// Only for a socket that could not be had is the target's next address tried: later errors are
+  /// about datagrams, and a session that has spoken to one address stays with it.
   package mutating func sessionFailed(
     _ slot: UInt32, failure: TargetFailure, at now: MonotonicInstant
   ) {
+    let isOpen = flows[slot].marks.contains(.hasSocket)
+    if !isOpen {
+      counters.dialsFailed += 1
+      if dialNext(slot, after: failure, at: now) { return }
+    }
     switch failure {
     case .refused: sendUnreachable(.port, aboutFlow: slot, at: now)
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
@@ -158,9 +167,6 @@ extension Stack {
     case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
     case .exhausted: memory.drops.count(.noSocket)
     }
-    if !flows[slot].marks.contains(.hasSocket) {
-      counters.dialsFailed += 1
-      end(slot)
-    }
+    if !isOpen { end(slot) }
   }
 }

@@ -1,5 +1,5 @@
-import Balancing
 import Configuration
+import Fragments
 import ICMP
 import Primitives
 import Relay
@@ -13,11 +13,12 @@ import Wire
 // The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
 //   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
 //      (`targetReady`);
-//   2. takes the flows that want something (`nextRequest`), first for the target side (dial, upload),
-//      then for the client side (read, transmit), does it, and says how it went;
+//   2. takes the flows that want something, first for the target side (dial, upload) by
+//      `request(at:)` and `endTargetPass`, which must come before the device's buffers are read into
+//      again, then for the client side (read, transmit) by `beginRequest` and `endRequest`, does it,
+//      and says how it went;
 //   3. writes `frames` to the device whenever a call filled them, and before memory is reused;
-//   4. calls `endTurn` before the device's buffers are read into again;
-//   5. sleeps until `nextDeadline`, then calls `handleDeadlines`.
+//   4. sleeps until `nextDeadline`, then calls `handleDeadlines`.
 // Given the same seed, rules, packets, instants and answers it does the same again.
 
 package struct StackSettings: Sendable {
@@ -36,6 +37,11 @@ package struct StackSettings: Sendable {
   package var udpSessionsMax: Int
   package var congestion = CongestionControl.Algorithm.cubic
   package var timeWait = Interval.seconds(60)
+  /// What is routed into the device from the network namespace that targets are dialled in; empty
+  /// when the device is in another one. A target in there would dial itself, and is refused.
+  package var ownPrefixes: [IPPrefix] = []
+  /// The device's own addresses, which the host answers for, and which may be targets.
+  package var ownAddresses: [IPAddress] = []
 
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
@@ -77,9 +83,10 @@ package struct Stack: ~Copyable {
   package var frames = FrameQueue()
   package internal(set) var memory: TCPMemory
   package internal(set) var counters = StackCounters()
-  package internal(set) var rules = RuleBook()
+  package internal(set) var rules: RuleBook
 
   var settings: StackSettings
+  var ownPrefixes: OwnPrefixes
   var tcpSettings: (ipv4: TCPSettings, ipv6: TCPSettings)
   var flows: Slab<Flow>
   let endpoints: UnsafeMutablePointer<TCPEndpoint>
@@ -90,12 +97,16 @@ package struct Stack: ~Copyable {
   let sequenceHash: FlowHash
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
+  var fragments = Reassembler()
   var icmpLimiter = TokenBucket(perSecond: 1000, burst: 200)
   /// Flows that want something, each once: a ring as long as the flow table.
   let queue: UnsafeMutablePointer<UInt32>
   var queueHead = 0
   var queueCount = 0
-  var yielding = YieldingList()
+  /// UDP sessions, the one that has been silent longest first.
+  var silentSessions = YieldingList()
+  /// Endpoints in TIME-WAIT, the oldest first.
+  var resting = YieldingList()
   var udpCount = 0
   var dialingCount = 0
   package internal(set) var timeWaitCount = 0
@@ -111,6 +122,8 @@ package struct Stack: ~Copyable {
   ) {
     self.settings = settings
     capacity = max(1, settings.maxFlows)
+    rules = RuleBook(flowsMax: capacity)
+    ownPrefixes = OwnPrefixes(settings.ownPrefixes, except: settings.ownAddresses)
     memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
     tcpSettings = Self.tcpSettings(settings)
     flows = Slab(capacity: capacity)
@@ -206,15 +219,15 @@ package struct Stack: ~Copyable {
   /// Takes a slot; nil when the table is full. A living slot's generation is odd.
   mutating func open(
     _ tuple: FiveTuple, hash value: UInt32, rule: UInt32,
-    target: (address: IPAddress, port: UInt16), at now: MonotonicInstant
+    target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
-    if flows.available == 0, !evictOldest() { return nil }
+    if flows.available == 0, !evictResting() { return nil }
     guard
       let slot = flows.take(
         Flow(
-          tuple: tuple, target: target.address, targetPort: target.port, hash: value,
-          generation: 0, rule: rule, openedAt: now, lastActivity: now,
-          expiresAt: .distantFuture))
+          tuple: tuple, target: target.address, targetPort: target.port,
+          attempt: target.attempt, hash: value, generation: 0, rule: rule, openedAt: now,
+          lastActivity: now, expiresAt: .distantFuture))
     else { return nil }
     generations[Int(slot)] &+= 1
     flows[slot].generation = generations[Int(slot)]
@@ -252,6 +265,8 @@ package struct Stack: ~Copyable {
   /// The flow is over: its slot goes back when the owner has closed its socket.
   mutating func retire(_ slot: UInt32) {
     unlink(slot)
+    wheel.disarm(slot)
+    flows[slot].wants.remove(.dial)
     want(slot, .release)
   }
 

@@ -1,8 +1,9 @@
 import Primitives
 import TCP
 
-// The flows that make room for new ones, oldest first: UDP sessions that nobody uses, TCP endpoints
-// in TIME-WAIT. A list through the flows themselves.
+// The flows that make room for new ones, oldest first: UDP sessions that are silent, TCP endpoints in
+// TIME-WAIT. Two lists through the flows themselves, one for each protocol, so that neither kind is
+// ended for the other's sake: a session costs a descriptor, a resting endpoint only a slot.
 
 struct YieldingList: BitwiseCopyable {
   var oldest = noSlot
@@ -10,47 +11,58 @@ struct YieldingList: BitwiseCopyable {
 }
 
 extension Stack {
-  /// Puts a flow at the young end of the list, or moves it there.
+  /// Puts a flow at the young end of its list, or moves it there.
   mutating func yieldLast(_ slot: UInt32) {
-    guard yielding.newest != slot else { return }
+    let isTCP = flows[slot].isTCP
+    var list = isTCP ? resting : silentSessions
+    guard list.newest != slot else { return }
     leaveYielding(slot)
+    list = isTCP ? resting : silentSessions
     flows[slot].marks.insert(.yields)
-    flows[slot].older = yielding.newest
+    flows[slot].older = list.newest
     flows[slot].newer = noSlot
-    if yielding.newest == noSlot {
-      yielding.oldest = slot
-    } else {
-      flows[yielding.newest].newer = slot
-    }
-    yielding.newest = slot
+    if list.newest == noSlot { list.oldest = slot } else { flows[list.newest].newer = slot }
+    list.newest = slot
+    if isTCP { resting = list } else { silentSessions = list }
   }
 
   mutating func leaveYielding(_ slot: UInt32) {
     guard flows[slot].marks.contains(.yields) else { return }
     flows[slot].marks.remove(.yields)
+    let isTCP = flows[slot].isTCP
+    var list = isTCP ? resting : silentSessions
     let older = flows[slot].older
     let newer = flows[slot].newer
-    if older == noSlot { yielding.oldest = newer } else { flows[older].newer = newer }
-    if newer == noSlot { yielding.newest = older } else { flows[newer].older = older }
+    if older == noSlot { list.oldest = newer } else { flows[older].newer = newer }
+    if newer == noSlot { list.newest = older } else { flows[newer].older = older }
     flows[slot].older = noSlot
     flows[slot].newer = noSlot
+    if isTCP { resting = list } else { silentSessions = list }
   }
 
-  /// Ends the oldest flow that gives way, if its slot can be had at once; a UDP session's socket
-  /// must be closed by the owner first, so its slot comes free in the same turn, and nil is said now.
-  mutating func evictOldest() -> Bool {
-    let slot = yielding.oldest
-    guard slot != noSlot else { return false }
-    if flows[slot].marks.contains(.hasSocket) {
-      counters.flowsEvicted += 1
-      leaveYielding(slot)
-      end(slot)
+  /// Gives the slot of the oldest endpoint in TIME-WAIT back at once. False when there is none; then
+  /// the oldest session is ended, whose slot comes free when its socket is closed, within the turn.
+  mutating func evictResting() -> Bool {
+    let slot = resting.oldest
+    guard slot != noSlot, !flows[slot].marks.contains(.queued),
+      !flows[slot].marks.contains(.hasSocket)
+    else {
+      _ = evictSession()
       return false
     }
-    guard !flows[slot].marks.contains(.queued) else { return false }
     counters.flowsEvicted += 1
-    if flows[slot].isTCP { endpoints[Int(slot)].release(memory: &memory) }
+    endpoints[Int(slot)].release(memory: &memory)
     close(slot)
+    return true
+  }
+
+  /// Ends the session that has been silent longest. False when there is none to end.
+  mutating func evictSession() -> Bool {
+    let slot = silentSessions.oldest
+    guard slot != noSlot else { return false }
+    counters.flowsEvicted += 1
+    leaveYielding(slot)
+    end(slot)
     return true
   }
 }

@@ -249,6 +249,7 @@ package struct SendSide: BitwiseCopyable {
         }
       }
     }
+    if recovery.tailProbeDue { octets = min(octets, mss) }
     let last = octets == dataLeft
     // The FIN counts against the window (RFC 9293 §3.10.4); alone it probes a closed one.
     let finish =
@@ -259,10 +260,6 @@ package struct SendSide: BitwiseCopyable {
       if dataLeft > 0, outstanding == 0 { armRetransmission(at: now) }  // persist
       return nil
     }
-    if recovery.tailProbeDue {
-      octets = min(octets, mss)
-      recovery.tailProbeSent(upTo: next + octets, isRetransmission: false)
-    }
     let start = next
     let end = start + octets + (finish ? 1 : 0)
     guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
@@ -270,6 +267,7 @@ package struct SendSide: BitwiseCopyable {
       return nil
     }
     next = end
+    if recovery.tailProbeDue { recovery.tailProbeSent(upTo: end, isRetransmission: false) }
     if finish { finishSent = true }
     recovery.sent(octets)
     lastSentAt = now
@@ -298,10 +296,11 @@ package struct SendSide: BitwiseCopyable {
     if windowOctets == 0 { room = 1 }
     var limit = min(frameMax, max(1, room))
     if limit >= mss { limit -= limit % mss }
-    if memory.sent[slot].octets > limit {
-      guard !scoreboard.isFull, scoreboard.split(slot, after: limit, records: &memory.sent) else {
-        return nil
-      }
+    if memory.sent[slot].octets > limit,
+      scoreboard.isFull || !scoreboard.split(slot, after: limit, records: &memory.sent)
+    {
+      // No record to cut it with: whole, if a frame can carry it, rather than never.
+      guard memory.sent[slot].octets <= frameMax, windowOctets > 0 else { return nil }
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)

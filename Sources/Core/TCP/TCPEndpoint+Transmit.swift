@@ -139,14 +139,17 @@ extension TCPEndpoint {
 
   /// Puts a reset into `frames`: the conversation is over, or the held SYN is refused
   /// (RFC 9293 §3.10.7.1: sequence 0, acknowledging the SYN). The caller releases the endpoint.
-  package func reset(path: TCPPath, frames: inout FrameQueue) {
-    guard state != .closed, state != .timeWait,
-      frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0)
-    else { return }
+  /// - Returns: false when the queue is full: drain it and call again.
+  package func reset(path: TCPPath, frames: inout FrameQueue) -> Bool {
+    guard state != .closed, state != .timeWait else { return true }
+    guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
+      return false
+    }
     let sequence = state == .listen ? SequenceNumber(0) : send.acknowledgingSequence
     write(
       sequence: sequence, acknowledgment: receive.acknowledgment(finishTaken: finishTaken),
       flags: [.rst, .ack], window: 0, options: TCPOptions(), path: path, frames: &frames)
+    return true
   }
 
   /// Answers a segment that belongs to no conversation (RFC 9293 §3.10.7.1).

@@ -18,6 +18,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   package internal(set) var send: SendSide
   package internal(set) var receive: ReceiveSide
   /// TS.Recent (RFC 7323 §4.3).
+  private var challengedAt = MonotonicInstant.zero
+  private var challenges: UInt8 = 0
   var recentTimestamp: UInt32 = 0
   /// When TS.Recent was set.
   private var recentTimestampSeconds: UInt32
@@ -273,14 +275,21 @@ package struct TCPEndpoint: BitwiseCopyable {
     return challenge(at: now, memory: &memory)
   }
 
-  /// Answers a suspicious segment with what is true (RFC 5961), unless too many were answered lately.
+  /// Answers a suspicious segment with what is true (RFC 5961 §3.2), unless too many were answered
+  /// lately (§7). The bound is each connection's own: one shared by all would let an attacker count
+  /// on his connection what he provokes on another.
   private mutating func challenge(
     at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
-    guard memory.challenges.take(at: now) else {
+    guard challenges < Self.challengesMax || now - challengedAt >= .seconds(1) else {
       memory.drops.count(.rateLimited)
       return []
     }
+    if now - challengedAt >= .seconds(1) {
+      challengedAt = now
+      challenges = 0
+    }
+    challenges += 1
     challengeDue = true
     return .transmit
   }
@@ -333,6 +342,9 @@ package struct TCPEndpoint: BitwiseCopyable {
   private func recentTimestampIsOld(at now: MonotonicInstant) -> Bool {
     Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
   }
+
+  /// Challenge ACKs of one connection in a second.
+  static let challengesMax: UInt8 = 10
 
   static let timestampLifetimeSeconds: UInt32 = 24 * 86_400
 

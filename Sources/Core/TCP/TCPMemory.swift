@@ -15,8 +15,6 @@ package struct TCPMemory: ~Copyable {
   package var stores: Slab<ReceiveStore>
   package var pending: Slab<PendingSlice>
   package var drops = DropCounters()
-  /// Challenge ACKs of all flows together (RFC 5961 §7): blind attackers learn nothing from more.
-  var challenges = TokenBucket(perSecond: 1000, burst: 100)
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 
@@ -30,6 +28,13 @@ package struct TCPMemory: ~Copyable {
     stores = Slab(
       capacity: max(16, min(flows, octets / ChunkPool.chunkOctets)) + Self.pendingMax)
     pending = Slab(capacity: Self.pendingMax)
+  }
+
+  /// The turn's slices are all written, kept or dropped: what was set aside for keeping them is free
+  /// again.
+  package mutating func turnEnded() {
+    assert(pending.count == 0, "every slice was written, kept or dropped")
+    if pending.count == 0 { pendingChunks = 0 }
   }
 
   /// Slices of one turn, over all flows; a segment beyond is copied to the flow's store.

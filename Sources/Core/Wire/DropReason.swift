@@ -21,6 +21,11 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case badExtensionHeader
   case badFragment
   case fragment
+  case tinyFragment
+  case duplicateFragment
+  case fragmentOverlap
+  case fragmentECNMixed
+  case fragmentTimeout
   case reassemblyFull
   case hopLimitExceeded
   case unsupportedProtocol
@@ -76,6 +81,11 @@ extension DropReason {
     case .badExtensionHeader: "bad-extension-header"
     case .badFragment: "bad-fragment"
     case .fragment: "fragment"
+    case .tinyFragment: "tiny-fragment"
+    case .duplicateFragment: "duplicate-fragment"
+    case .fragmentOverlap: "fragment-overlap"
+    case .fragmentECNMixed: "fragment-ecn-mixed"
+    case .fragmentTimeout: "fragment-timeout"
     case .reassemblyFull: "reassembly-full"
     case .hopLimitExceeded: "hop-limit-exceeded"
     case .unsupportedProtocol: "unsupported-protocol"
@@ -121,9 +131,14 @@ extension DropReason {
     case .badTotalLength: "the IP length field is less than the header or more than arrived"
     case .badHeaderChecksum: "the IPv4 header checksum is wrong"
     case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
-    case .badFragment: "a fragment ends off an 8-octet border or beyond 65535 octets"
+    case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
     case .fragment: "the packet is a fragment, and those are not reassembled here"
-    case .reassemblyFull: "too many datagrams are already waiting for their fragments"
+    case .tinyFragment: "a first fragment does not hold the whole transport header"
+    case .duplicateFragment: "the fragment repeats one that is already here"
+    case .fragmentOverlap: "fragments of one datagram overlap or disagree about its end"
+    case .fragmentECNMixed: "of one datagram's fragments one says congestion, one not ECN-capable"
+    case .fragmentTimeout: "not all fragments of a datagram came in time"
+    case .reassemblyFull: "a bound on what may wait for missing fragments is reached"
     case .hopLimitExceeded: "the hop limit or time to live is zero"
     case .unsupportedProtocol: "the payload is not TCP, UDP, ICMP or ICMPv6"
     case .martianSource: "the source address cannot belong to a host"

@@ -12,7 +12,7 @@ import NIOCore
 package typealias StatusSource = @Sendable (@escaping @Sendable (StatusReport) -> Void) -> Void
 
 final class SnapshotGate {
-  private static let spacing = TimeAmount.milliseconds(5)
+  private static let spacing = TimeAmount.milliseconds(100)
   private static let patience = TimeAmount.seconds(2)
 
   private typealias Waiter = (StatusReport?) -> Void

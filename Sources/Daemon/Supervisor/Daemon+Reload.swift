@@ -1,8 +1,9 @@
 // SIGHUP: the new file takes the old one's place whole, or not at all.
 //
-// The file is parsed and checked before anything changes. What can fail (device addresses, routes, MTU)
-// is done first and undone on failure; handing the rules to the workers cannot fail and comes last.
-// Each worker takes the new rules in one step between two packets. A change that needs a restart
+// The file is parsed and checked before anything changes. What can fail (to add device addresses and
+// routes, to set the MTU) is done first and undone on failure; handing the rules to the workers cannot
+// fail. Each worker takes the new rules in one step between two packets. Routes that only flows of
+// removed or changed rules need go when those have ended, see Daemon+Routes. A change that needs a restart
 // refuses the whole reload, so that what runs is always one file and never a mixture of two.
 
 import Configuration
@@ -16,7 +17,10 @@ extension Daemon {
     notify { notification throws(SystemError) in
       try notification.reloading(at: MonotonicClock.now())
     }
+    await stopRouteWatch()
     let isApplied = await applyFile()
+    await releaseRoutes()
+    startRouteWatch()
     reloads.lastWasRefused = !isApplied
     if isApplied { reloads.applied += 1 } else { reloads.refused += 1 }
     let suffix = isApplied ? "" : "; the newest reload was refused"
@@ -39,15 +43,14 @@ extension Daemon {
       refuse("a change of \(keys) needs a restart", ["keys": "\(keys)"])
       return false
     }
-    let plan = DevicePlan(new)
-    if plan != DevicePlan(configuration) {
-      do {
-        try await changeDevice(to: plan)
-      } catch {
-        refuse("the device cannot follow", ["error": "\(error)"])
-        return false
-      }
+    let leaving = leaving + leavingRules(difference)
+    do {
+      try await changeDevice(to: DevicePlan(new, leaving: leaving))
+    } catch {
+      refuse("the device cannot follow", ["error": "\(error)"])
+      return false
     }
+    self.leaving = leaving
     await install(new, mtu: difference.mtu)
     log.notice(
       "reloaded",
@@ -67,6 +70,7 @@ extension Daemon {
         rules: new.forwards, unmatched: new.daemon.unmatched,
         drainTimeout: new.daemon.drainTimeout))
     if let mtu { post(.mtu(mtu)) }
+    postOwnPrefixes()
     await resolver.watch(hostNames(of: new))
     await resolver.publishAll()
   }

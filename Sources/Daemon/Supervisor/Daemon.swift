@@ -3,8 +3,9 @@
 //   configuration → device with addresses and routes → workers → status server → privileges → ready
 //
 // Nothing is half started: a step that fails takes down what the earlier ones made and says why in
-// one sentence. The data path belongs to the workers and is touched from here by messages only.
-// Reloads are in Daemon+Reload. Multi-queue devices are left out for now: one queue, one worker.
+// one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
+// that cannot go on is told to `workerFailed`, which ends the daemon. Reloads are in Daemon+Reload,
+// routes that outlive their rules in Daemon+Routes. Multi-queue devices are left out for now: one queue, one worker.
 
 import Configuration
 import Control
@@ -24,9 +25,10 @@ actor Daemon {
   let log: Logger
   let notification: ServiceNotification?
   let resolver: NameResolver
-  private let executor: MainExecutor
+  let executor: MainExecutor
   private let keeper: DeviceKeeper
-  private let identity: StatusReport.Identity
+  private let workerFailed: @Sendable (WorkerFailure) -> Void
+  private var identity: StatusReport.Identity
   private let startedAt = MonotonicClock.now()
   private var workers: [WorkerHandle] = []
   private var control: ControlServer?
@@ -34,14 +36,25 @@ actor Daemon {
   /// What runs now.
   var configuration: Configuration
   var reloads = StatusReport.Reloads()
+  private(set) var isEnding = false
+  /// What the device has now.
+  private(set) var plan: DevicePlan
+  /// Rules that are gone from the configuration and may still have flows.
+  var leaving: [LeavingRule] = []
+  /// Runs while `leaving` has any.
+  var routeWatch: Task<Void, Never>?
 
   /// Starts the daemon on a configuration; when this returns, packets are carried.
+  ///
+  /// - Parameter workerFailed: called from any thread when a worker cannot go on.
   static func start(
-    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor
+    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor,
+    workerFailed: @escaping @Sendable (WorkerFailure) -> Void
   ) async throws(StartFailure) -> Daemon {
     do {
       let daemon = try Daemon(
-        path: path, configuration: configuration, output: output, executor: executor)
+        path: path, configuration: configuration, output: output, executor: executor,
+        workerFailed: workerFailed)
       do {
         try await daemon.bringUp()
       } catch {
@@ -55,11 +68,14 @@ actor Daemon {
   }
 
   private init(
-    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor
+    path: String, configuration: Configuration, output: LogOutput, executor: MainExecutor,
+    workerFailed: @escaping @Sendable (WorkerFailure) -> Void
   ) throws {
     self.path = path
     self.executor = executor
     self.configuration = configuration
+    self.workerFailed = workerFailed
+    plan = DevicePlan(configuration)
     self.output = output
     log = output.logger("supervisor")
     notification = ServiceNotification()
@@ -86,9 +102,9 @@ actor Daemon {
       }
       return account
     }
-    try raiseDescriptorBound()
+    identity.flowCountMax = try raiseDescriptorBound()
     let queue = try await keeper.open(configuration)
-    try startWorker(queue)
+    try startWorker(queue, maxFlows: identity.flowCountMax)
     let endpoints = ControlEndpoints(
       status: configuration.daemon.status, control: configuration.daemon.control,
       owner: account?.owner)
@@ -112,23 +128,30 @@ actor Daemon {
     notify { notification throws(SystemError) in try notification.ready(status: self.statusLine) }
   }
 
-  private func raiseDescriptorBound() throws(SystemError) {
-    let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors
+  /// - Returns: how many flows there are descriptors for, at most those configured.
+  private func raiseDescriptorBound() throws(SystemError) -> Int {
+    let flows = configuration.daemon.maxFlows
+    let wanted = flows + Self.reservedDescriptors
     let granted = try ResourceLimits.raiseOpenFiles(to: wanted)
-    guard granted < wanted else { return }
+    guard granted < wanted else { return flows }
+    let affordable = max(1, granted - Self.reservedDescriptors)
     log.warning(
       "fewer open files are allowed than daemon.max_flows needs; flows beyond are refused",
-      metadata: ["allowed": "\(granted)", "wanted": "\(wanted)"])
+      metadata: ["allowed": "\(granted)", "wanted": "\(wanted)", "flows": "\(affordable)"])
+    return min(flows, affordable)
   }
 
-  private func startWorker(_ queue: consuming TunQueue) throws(SystemError) {
+  private func startWorker(
+    _ queue: consuming TunQueue, maxFlows: Int
+  ) throws(SystemError) {
     let settings = WorkerSettings(
-      mtu: configuration.device.mtu, maxFlows: configuration.daemon.maxFlows,
+      mtu: configuration.device.mtu, maxFlows: maxFlows,
       unmatched: configuration.daemon.unmatched, drainTimeout: configuration.daemon.drainTimeout,
-      seed: (try Entropy.word(), try Entropy.word()))
+      seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
+      ownAddresses: plan.addresses.map(\.address))
     let worker = try WorkerHandle(
       settings: settings, rules: configuration.forwards, queue: queue,
-      log: output.logger("worker"))
+      log: output.logger("worker"), didFail: workerFailed)
     try worker.start()
     workers.append(worker)
     audience.add(worker)
@@ -142,6 +165,8 @@ actor Daemon {
   }
 
   private func takeDown() async {
+    isEnding = true
+    await stopRouteWatch()
     await resolver.stop()
     await control?.stop()
     control = nil
@@ -153,8 +178,12 @@ actor Daemon {
     await keeper.tearDown()
   }
 
-  /// Gives a reload's device changes to the host, all or none of them.
-  func changeDevice(to plan: DevicePlan) async throws { try await keeper.apply(plan) }
+  /// Makes the device as planned, see `DeviceKeeper.apply`.
+  func changeDevice(to plan: DevicePlan) async throws {
+    guard !isEnding else { return }
+    if plan.differsAtDevice(from: self.plan) { try await keeper.apply(plan) }
+    self.plan = plan
+  }
 
   func post(_ message: WorkerMessage) { audience.post(message) }
 
@@ -175,7 +204,8 @@ actor Daemon {
 }
 
 extension Daemon {
-  /// The daemon as of now. Waits for the workers; never returns when one hangs.
+  /// The daemon as of now. Waits for the workers; never returns when one hangs. Workers that have
+  /// ended are missing.
   func report() async -> StatusReport {
     let snapshots = await snapshots()
     return StatusReport(
@@ -183,18 +213,16 @@ extension Daemon {
       unresolvedNames: await resolver.unresolved, workers: snapshots)
   }
 
-  /// Returns once every worker has made a turn; never when one hangs.
+  /// Returns once every worker has made a turn, or has none to make; never when one hangs.
   func workersAnswer() async -> Bool { await snapshots().count == workers.count }
 
-  private func snapshots() async -> [WorkerSnapshot] {
+  func snapshots() async -> [WorkerSnapshot] {
     var snapshots: [WorkerSnapshot] = []
     for worker in workers {
-      // Not a checked continuation: a worker that ends meanwhile drops the request, which is no leak
-      // to report but the end of whoever asked.
-      let snapshot = await withUnsafeContinuation { continuation in
+      let snapshot = await withCheckedContinuation { continuation in
         worker.post(.snapshot { continuation.resume(returning: $0) })
       }
-      snapshots.append(snapshot)
+      if let snapshot { snapshots.append(snapshot) }
     }
     return snapshots
   }

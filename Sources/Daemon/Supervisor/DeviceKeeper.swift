@@ -1,9 +1,10 @@
 // The device and the host's side of it: made, changed by reloads, taken back.
 //
 // Runs on a thread of its own, the one that keeps CAP_NET_ADMIN when root is given up. It remembers
-// what it added and removes that only: what the host had, it keeps. A change either takes place whole or
-// leaves things as they were. A device that is not kept takes its addresses and routes along
-// when its last queue closes; for one that is kept they are removed by hand.
+// what it added and removes that only: what the host had, it keeps. A change first adds what is new,
+// which can fail and is undone then, and afterwards removes what is left over, where a failure is logged
+// and leaves something behind. A device that is not kept takes its addresses and routes along when its
+// last queue closes; for one that is kept they are removed by hand.
 
 import Configuration
 import Kernel
@@ -70,7 +71,10 @@ actor DeviceKeeper {
     return queue
   }
 
-  /// Makes addresses, routes and MTU as planned; all of it or, when something fails, nothing.
+  /// Makes addresses, routes and MTU as planned.
+  ///
+  /// - Throws: when something cannot be added; what was added before is taken back. That something
+  ///   cannot be removed, or not restored after a removal took it along, is logged.
   func apply(_ plan: DevicePlan) throws(NetlinkError) {
     let before = (addresses: addresses, routes: routes, mtu: mtu)
     do throws(NetlinkError) {

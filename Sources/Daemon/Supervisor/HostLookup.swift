@@ -1,8 +1,8 @@
 // Host names to addresses, off the data path.
 //
 // getaddrinfo waits for name servers as long as resolv.conf says; it gets a thread of its own and one
-// name at a time. Whatever it says is bounded and sorted before use: an answer of many addresses is
-// cut, and the order of a round-robin name server is no change.
+// name at a time. Whatever it says is bounded: an answer of many addresses is cut. Its order is kept:
+// it is that of RFC 6724 §6, by which what this host can reach comes first.
 
 import Glibc
 import Kernel
@@ -18,7 +18,7 @@ actor HostLookup {
   init() throws(SystemError) { executor = try ThreadExecutor(name: "ferry-names") }
 
   enum Outcome: Sendable, Equatable {
-    /// At least one address, both families, sorted.
+    /// At least one address, each once, of both families, the best to dial first.
     case addresses([IPAddress])
     /// What the resolver said.
     case failed(String)
@@ -33,14 +33,16 @@ actor HostLookup {
     let code = getaddrinfo(name, nil, &hints, &list)
     guard code == 0 else { return .failed(String(cString: gai_strerror(code))) }
     defer { freeaddrinfo(list) }
-    var found: Set<IPAddress> = []
+    var found: [IPAddress] = []
     var entry = list
     while let current = entry, found.count < Self.addressCountMax {
-      if let address = Self.address(current.pointee) { found.insert(address) }
+      if let address = Self.address(current.pointee), !found.contains(address) {
+        found.append(address)
+      }
       entry = current.pointee.ai_next
     }
     guard !found.isEmpty else { return .failed("the name has no address") }
-    return .addresses(found.sorted { ($0.high, $0.low) < ($1.high, $1.low) })
+    return .addresses(found)
   }
 
   private static func address(_ entry: addrinfo) -> IPAddress? {

@@ -87,7 +87,8 @@ actor NameResolver {
     case .addresses(let addresses):
       if entry.isFailing { log.notice("name resolves again", metadata: ["name": "\(name)"]) }
       entry.isFailing = false
-      if entry.addresses != addresses {
+      // The order of a round-robin name server is no change.
+      if Set(entry.addresses) != Set(addresses) {
         entry.addresses = addresses
         log.info("name has addresses", metadata: ["name": "\(name)", "addresses": "\(addresses)"])
         publish(name, addresses)

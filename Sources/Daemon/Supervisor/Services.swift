@@ -1,7 +1,7 @@
 // The daemon's long-running tasks, as services of one group.
 //
-// SignalService ends with the first SIGTERM or SIGINT, which shuts the group down; DaemonService then
-// takes everything down and ends last. A second SIGTERM or SIGINT ends the process at once: the
+// EndingService ends with the first SIGTERM or SIGINT, or when a worker cannot go on, which shuts the
+// group down; DaemonService then takes everything down and ends last. A second SIGTERM or SIGINT ends the process at once: the
 // kernel closes what is open, and a device that is not kept goes with it. None of these wakes up by
 // itself but the watchdog, which exists only where the service manager asked for it.
 
@@ -9,15 +9,37 @@ import Kernel
 import Logging
 import Primitives
 import ServiceLifecycle
+import Synchronization
+import Worker
 
-/// Ends with the first signal that asks for the daemon's end.
-struct SignalService: Service {
-  let endings: AsyncStream<String>
-  let log: Logger
+/// Ends with the first reason for the daemon's end.
+final class EndingService: Service {
+  private let endings: AsyncStream<DaemonEnd>
+  private let device: String
+  private let log: Logger
+  private let found = Mutex(DaemonEnd.signal("SIGTERM"))
+
+  init(endings: AsyncStream<DaemonEnd>, device: String, log: Logger) {
+    self.endings = endings
+    self.device = device
+    self.log = log
+  }
+
+  /// The reason, once there was one.
+  var reason: DaemonEnd { found.withLock { $0 } }
 
   func run() async {
-    for await signal in endings {
-      log.notice("ending", metadata: ["signal": "\(signal)"])
+    for await end in endings {
+      found.withLock { $0 = end }
+      switch end {
+      case .signal(let signal): log.notice("ending", metadata: ["signal": "\(signal)"])
+      case .failure(.device(let error)):
+        log.critical(
+          "the device \(device) was deleted or cannot be read any more, ending",
+          metadata: ["error": "\(error.map(\.description) ?? "end of stream")"])
+      case .failure(.waiting(let error)):
+        log.critical("a worker cannot wait for packets, ending", metadata: ["error": "\(error)"])
+      }
       return
     }
   }

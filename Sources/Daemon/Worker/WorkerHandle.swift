@@ -18,10 +18,17 @@ package final class WorkerHandle: Sendable {
   private let mailbox: Mailbox
   private let parked: Mutex<Parked>
 
+  private let didFail: @Sendable (WorkerFailure) -> Void
+
   /// Makes a worker that does not run yet. Packets wait in the device's queue.
+  ///
+  /// - Parameter didFail: called on the worker's thread, at most once, when the worker has ended
+  ///   without being told to; the callee must not wait.
   package init(
-    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, log: Logger
+    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, log: Logger,
+    didFail: @escaping @Sendable (WorkerFailure) -> Void
   ) throws(SystemError) {
+    self.didFail = didFail
     let mailbox = try Mailbox()
     self.mailbox = mailbox
     let loop = try WorkerLoop(
@@ -31,12 +38,13 @@ package final class WorkerHandle: Sendable {
 
   /// Starts the worker's thread.
   package func start() throws(SystemError) {
+    let didFail = didFail
     let result = parked.withLock { parked -> SystemError? in
       guard let loop = parked.loop.take() else { return nil }
       do throws(SystemError) {
         parked.thread = try Thread.spawn(name: "portferry-worker", loop) { loop in
           var loop = loop
-          loop.run()
+          if let failure = loop.run() { didFail(failure) }
         }
         return nil
       } catch {

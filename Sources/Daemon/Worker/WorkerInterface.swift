@@ -1,4 +1,5 @@
 import Configuration
+import Kernel
 import Primitives
 import Wire
 
@@ -12,16 +13,23 @@ package struct WorkerSettings: Sendable {
   package var drainTimeout: Interval
   /// Secrets of hashes and sequence numbers, from the kernel's entropy.
   package var seed: (UInt64, UInt64)
+  /// What is routed into the device from the worker's own network namespace, and refused as a
+  /// target: it would dial itself.
+  package var ownPrefixes: [IPPrefix]
+  /// The device's own addresses, which may be targets all the same.
+  package var ownAddresses: [IPAddress]
 
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
-    seed: (UInt64, UInt64)
+    seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [IPAddress] = []
   ) {
     self.mtu = mtu
     self.maxFlows = maxFlows
     self.unmatched = unmatched
     self.drainTimeout = drainTimeout
     self.seed = seed
+    self.ownPrefixes = ownPrefixes
+    self.ownAddresses = ownAddresses
   }
 }
 
@@ -31,10 +39,21 @@ package enum WorkerMessage: Sendable {
   /// A host name's newest answer.
   case resolved(name: String, addresses: [IPAddress])
   case mtu(Int)
-  /// Calls back, on the worker's thread, with what is going on; the callee must not wait.
-  case snapshot(@Sendable (WorkerSnapshot) -> Void)
+  /// Replaces `WorkerSettings.ownPrefixes` and `ownAddresses`.
+  case ownPrefixes([IPPrefix], except: [IPAddress] = [])
+  /// Calls back once with what is going on, on the worker's thread, or with nil when this worker will
+  /// not tell; the callee must not wait.
+  case snapshot(@Sendable (WorkerSnapshot?) -> Void)
   /// End all flows and return.
   case stop
+}
+
+/// Why a worker ended that was not told to.
+package enum WorkerFailure: Error, Sendable, Equatable {
+  /// The device was deleted or broke; nil where the kernel named no error.
+  case device(SystemError?)
+  /// There was no waiting for the next event.
+  case waiting(SystemError)
 }
 
 package struct WorkerSnapshot: Sendable {

@@ -20,7 +20,8 @@ extension WorkerLoop {
     }
     stack.targetReady(
       slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
-      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]), at: now)
+      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]),
+      dead: !readiness.isDisjoint(with: [.hangup, .failed]), at: now)
   }
 
   /// First pass: what goes towards targets.
@@ -30,7 +31,8 @@ extension WorkerLoop {
       let slot = stack.request(at: position)
       position += 1
       let isTCP = stack.isTCP(slot)
-      if !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      // An address that fails at once is followed by the next, of which there are few.
+      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
       if !stack.take(.upload, of: slot).isEmpty {
         if isTCP { upload(slot) } else { uploadDatagrams(slot) }
       }
@@ -53,6 +55,9 @@ extension WorkerLoop {
         finishTarget(slot)
         transmit(slot)
       }
+      if !stack.take(.resetClient, of: slot).isEmpty {
+        while !stack.resetClient(slot) { drainFrames() }
+      }
       let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
       if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
         closeTarget(slot, abort: end.contains(.resetTarget))
@@ -70,6 +75,7 @@ extension WorkerLoop {
   // MARK: Sockets
 
   private mutating func dial(_ slot: UInt32) {
+    closeTarget(slot, abort: false)  // that of the address before
     let target = stack.target(slot)
     do throws(SystemError) {
       switch target.transport {
@@ -124,7 +130,10 @@ extension WorkerLoop {
     if error.isNetworkUnreachable { return .networkUnreachable }
     if error.isUnreachable { return .hostUnreachable }
     if error.isNotPermitted { return .prohibited }
-    if error.isOutOfDescriptors || error.isOutOfMemory || error.isOutOfPorts { return .exhausted }
+    if error.isOutOfDescriptors || error.isOutOfMemory || error.isOutOfPorts || error.isOutOfWatches
+    {
+      return .exhausted
+    }
     return .hostUnreachable
   }
 
@@ -195,24 +204,22 @@ extension WorkerLoop {
 
   private mutating func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    var octets = 0
     while let datagram = stack.nextDatagram(slot) {
       if !outgoing.append(datagram) {
-        sendDatagrams(slot, octets: octets)
-        octets = 0
+        sendDatagrams(slot)
         _ = outgoing.append(datagram)
       }
-      octets += datagram.octets
     }
-    sendDatagrams(slot, octets: octets)
+    sendDatagrams(slot)
   }
 
   /// Sends what waits. UDP may drop: what the socket has no room for is counted and gone.
-  private mutating func sendDatagrams(_ slot: UInt32, octets: Int) {
+  private mutating func sendDatagrams(_ slot: UInt32) {
     var refusals = 0
     while outgoing.count > 0 {
       switch outgoing.send(on: sockets[Int(slot)]) {
-      case .datagrams(let sent): stack.uploaded(slot, datagrams: sent, octets: 0, at: now)
+      case .datagrams(let sent):
+        stack.uploaded(slot, datagrams: sent, octets: outgoing.octetsSent, at: now)
       case .wouldBlock:
         for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
         outgoing.removeAll()
@@ -231,7 +238,6 @@ extension WorkerLoop {
         }
       }
     }
-    stack.uploaded(slot, datagrams: 0, octets: octets, at: now)
   }
 
   private mutating func downloadDatagrams(_ slot: UInt32) {

@@ -42,7 +42,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   let queue: TunQueue
   let mailbox: Mailbox
   let log: Logger
-  let logsFlows: Bool
+  /// Whether the log's level wants a line per flow; looked up with each message, for a change of the
+  /// level comes with one.
+  var logsFlows: Bool
   let sockets: UnsafeMutablePointer<TargetSocket>
   let arena: UnsafeMutableRawPointer
   let slices: UnsafeMutableBufferPointer<Slice>
@@ -55,6 +57,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var loneTurns = 1
   var loneTurnsLeft = 0
   var isStopping = false
+  private var failure: WorkerFailure?
   var framesWritten: UInt64 = 0
   var refusedFrames = 0
   var lastAlarm = MonotonicInstant.zero
@@ -65,8 +68,6 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   ) throws(SystemError) {
     let now = MonotonicClock.now()
     let features = queue.features
-    // Flows beyond the descriptors that can be had would only fail to dial.
-    let descriptors = try ResourceLimits.raiseOpenFiles(to: settings.maxFlows + 64)
     let epoll = try Epoll()
     try epoll.add(queue.number, token: Self.deviceToken, interests: .readable)
     try epoll.add(mailbox.number, token: Self.mailboxToken, interests: .readable)
@@ -76,7 +77,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       drainTimeout: settings.drainTimeout, seed: settings.seed,
       offloadsSegmentation: features.isSuperset(of: [.checksum, .tso4, .tso6]),
       offloadsChecksum: features.contains(.checksum))
-    stackSettings.udpSessionsMax = max(1, min(settings.maxFlows, descriptors - 64) / 2)
+    stackSettings.ownPrefixes = settings.ownPrefixes
+    stackSettings.ownAddresses = settings.ownAddresses
     stack = Stack(settings: stackSettings, rules: rules, at: now)
     self.epoll = epoll
     self.queue = queue
@@ -95,20 +97,29 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     slices.deallocate()
   }
 
-  mutating func run() {
+  /// Works until it is told to stop, or cannot go on; then ends all flows.
+  ///
+  /// - Returns: why it could not go on.
+  mutating func run() -> WorkerFailure? {
     while !isStopping {
-      do {
+      do throws(SystemError) {
         try turn()
       } catch {
         // Waiting itself failed: nothing a packet can cause, and nothing to go on with.
-        log.critical("worker stops", metadata: ["error": "\(error)"])
-        return
+        fail(.waiting(error))
       }
     }
     stack.endAll()
     drainFrames()
     targetPass()
     clientPass()
+    mailbox.close()
+    return failure
+  }
+
+  private mutating func fail(_ why: WorkerFailure) {
+    if failure == nil { failure = why }
+    isStopping = true
   }
 
   mutating func turn() throws(SystemError) {
@@ -159,21 +170,17 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
         loneTurns = count > 1 ? 1 : min(loneTurns * 2, Self.loneTurnsMax)
         loneTurnsLeft = loneTurns
         return
-      case .endOfStream, .failed:
-        deviceIsReadable = false
-        deviceFailed()
-        return
+      case .endOfStream:
+        return fail(.device(nil))
+      case .failed(let error):
+        // One packet that the driver cannot describe, or had no memory for: that one is gone.
+        if error.isInvalid || error.isOutOfMemory {
+          stack.countDrop(.badOffloadHeader)
+        } else {
+          return fail(.device(error))
+        }
       }
     }
-  }
-
-  /// The device is gone or broken: it stays so until the supervisor mends it.
-  private mutating func deviceFailed() {
-    if now - lastAlarm > .seconds(1) {
-      lastAlarm = now
-      log.error("the device cannot be read; was it deleted?")
-    }
-    do { try epoll.remove(queue.number) } catch { log.debug("device already unwatched") }
   }
 
   /// Writes what the stack has put into its frame queue.
@@ -206,9 +213,12 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
         stack.install(rules, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
       case .resolved(let name, let addresses): stack.resolved(name, addresses)
       case .mtu(let mtu): stack.setMTU(mtu)
+      case .ownPrefixes(let prefixes, let addresses):
+        stack.setOwnPrefixes(prefixes, except: addresses)
       case .snapshot(let receive): receive(snapshot())
       case .stop: isStopping = true
       }
     }
+    logsFlows = log.logLevel <= .info
   }
 }

@@ -17,11 +17,14 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var file: ConfigurationOption
 
   func run() throws {
+    let end: DaemonEnd
     do throws(StartFailure) {
-      try Supervisor.run(path: file.path)
+      end = try Supervisor.run(path: file.path)
     } catch {
       emit(error.description, to: STDERR_FILENO)
       throw ExitCode(1)
     }
+    // The log has said why.
+    if case .failure = end { throw ExitCode(1) }
   }
 }

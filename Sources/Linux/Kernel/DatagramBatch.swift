@@ -42,6 +42,8 @@ package struct DatagramSendBatch: ~Copyable {
   private var slicesUsed = 0
   private var first = 0
   private var end = 0
+  /// Octets of payload that the newest `send` sent.
+  package private(set) var octetsSent = 0
 
   package init() {
     messages = .allocate(capacity: Self.datagramsMax)
@@ -81,10 +83,14 @@ package struct DatagramSendBatch: ~Copyable {
   /// waits is the one that was not sent: drop it with `removeFirst`, or send again (an earlier
   /// refusal is reported once).
   package mutating func send(on socket: borrowing TargetSocket) -> BatchTransfer {
+    octetsSent = 0
     guard count > 0 else { return .datagrams(0) }
     let outcome = BatchTransfer(
       answer: clinux_send_messages(socket.number, messages + first, UInt32(count)), .sendmmsg)
-    if case .datagrams(let sent) = outcome { first += sent }
+    if case .datagrams(let sent) = outcome {
+      for index in first..<first + sent { octetsSent += Int(messages[index].octets) }
+      first += sent
+    }
     if first == end { removeAll() }
     return outcome
   }

@@ -72,6 +72,8 @@ package struct SystemError: Error, Hashable, Sendable, BitwiseCopyable {
   package var isOutOfPorts: Bool { code == EADDRNOTAVAIL }
   /// The kernel is out of buffers; trying later can help.
   package var isOutOfMemory: Bool { code == ENOBUFS || code == ENOMEM }
+  /// The user's bound on watched descriptors is reached (proc_sys_fs(5), epoll/max_user_watches).
+  package var isOutOfWatches: Bool { code == ENOSPC }
   /// A datagram larger than the path or the protocol takes.
   package var isMessageTooLong: Bool { code == EMSGSIZE }
   package var isMissing: Bool { code == ENOENT }
@@ -103,7 +105,8 @@ extension SystemError: CustomStringConvertible {
     EPERM: "EPERM", ENOENT: "ENOENT", EINTR: "EINTR", EIO: "EIO", ENXIO: "ENXIO", EBADF: "EBADF",
     EAGAIN: "EAGAIN", ENOMEM: "ENOMEM", EACCES: "EACCES", EFAULT: "EFAULT", EBUSY: "EBUSY",
     EEXIST: "EEXIST", ENODEV: "ENODEV", ENOTDIR: "ENOTDIR", EISDIR: "EISDIR", EINVAL: "EINVAL",
-    ENFILE: "ENFILE", EMFILE: "EMFILE", ENOTTY: "ENOTTY", EPIPE: "EPIPE", ERANGE: "ERANGE",
+    ENFILE: "ENFILE", EMFILE: "EMFILE", ENOTTY: "ENOTTY", ENOSPC: "ENOSPC", EPIPE: "EPIPE",
+    ERANGE: "ERANGE",
     ENAMETOOLONG: "ENAMETOOLONG", ENOSYS: "ENOSYS", ELOOP: "ELOOP", ENONET: "ENONET",
     EPROTO: "EPROTO", EBADFD: "EBADFD", ENOTSOCK: "ENOTSOCK", EDESTADDRREQ: "EDESTADDRREQ",
     EMSGSIZE: "EMSGSIZE", ENOPROTOOPT: "ENOPROTOOPT", EPROTONOSUPPORT: "EPROTONOSUPPORT",

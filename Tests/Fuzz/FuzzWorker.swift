@@ -1,0 +1,432 @@
+import Configuration
+import Primitives
+import Stack
+import TCP
+import Wire
+
+// The worker's loop around a stack: the passes of the daemon's, with sockets that a program drives.
+//
+// A frame lies in memory of its own, which is freed when the daemon would read over it: a slice that
+// outlives its turn is a use after free. Whatever the stack sends is parsed and checked against the
+// device's bounds, then brought to its peer. No call may keep the loop busy for ever.
+
+final class FuzzWorker {
+  private static let roundsMax = 500
+  private static let slicesMax = 64
+
+  var stack: Stack
+  private(set) var now = MonotonicInstant(nanoseconds: 5_000_000_000)
+  var peers: [FuzzPeer] = []
+  var dialPlans = [DialPlan](repeating: .connects, count: 8)
+  private var sockets: [FuzzSocket?]
+  private var given: [UnsafeMutableRawBufferPointer] = []
+  private let slices: UnsafeMutableBufferPointer<Slice>
+  private var offloads: Bool
+  private var mtu: Int
+  /// Conversations keep the segment size of the MTU at their beginning.
+  private var mtuMax: Int
+  /// A raw frame may have said anything on behalf of a peer.
+  private var isExact = true
+
+  init(
+    offloads: Bool, mtu: Int, bufferOctets: Int, maxFlows: Int, unmatched: UnmatchedPolicy,
+    usesNewReno: Bool
+  ) {
+    var settings = StackSettings(
+      mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
+      seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
+    settings.bufferOctetsMax = bufferOctets
+    settings.congestion = usesNewReno ? .newReno : .cubic
+    stack = Stack(settings: settings, rules: Self.rules(0), at: now)
+    sockets = Array(repeating: nil, count: maxFlows)
+    slices = .allocate(capacity: Self.slicesMax)
+    self.offloads = offloads
+    self.mtu = mtu
+    mtuMax = mtu
+  }
+
+  deinit {
+    slices.deallocate()
+    for frame in given { frame.deallocate() }
+  }
+
+  private static func rules(_ choice: UInt8) -> [ForwardRule] {
+    var rule = ForwardRule(
+      name: "all", protocols: [.tcp, .udp],
+      listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8004))],
+      target: Target(host: .original, port: .same), connectTimeout: .seconds(5),
+      idleTimeout: .seconds(600), udpTimeout: .seconds(60))
+    switch choice & 7 {
+    case 0: break
+    case 1: rule.onReload = .reset
+    case 2: rule.onReload = .drain
+    case 3: rule.maxConnections = 1
+    case 4: rule.idleTimeout = .seconds(10)
+    case 5: rule.target = Target(host: .name("unresolved.example"), port: .same)
+    case 6: rule.protocols = .tcp
+    default: return []
+    }
+    return [rule]
+  }
+
+  // MARK: What happens
+
+  var givenCount: Int { given.count }
+
+  func give(_ frame: [UInt8]) {
+    frame.withUnsafeBytes { bytes in
+      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+      copy.copyMemory(from: bytes)
+      given.append(copy)
+      stack.receive(UnsafeRawBufferPointer(copy), at: now)
+    }
+    if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
+  }
+
+  func giveRaw(_ frame: UnsafeRawBufferPointer) {
+    isExact = false
+    give(Array(frame))
+  }
+
+  private func slots(of peer: FuzzPeer) -> [UInt32] {
+    sockets.indices.filter { sockets[$0]?.peer === peer }.map { UInt32($0) }
+  }
+
+  func resolveDial(of peer: FuzzPeer, failure: TargetFailure?) {
+    for slot in slots(of: peer) where stack.hasSocket(slot) && stack.isDialing(slot) {
+      sockets[Int(slot)]?.isConnecting = false
+      stack.dialed(slot, failure: failure, at: now)
+      if failure == nil { ready(slot) }
+    }
+  }
+
+  func say(_ peer: FuzzPeer, octets: Int) {
+    for slot in slots(of: peer) {
+      guard let socket = sockets[Int(slot)], !socket.finishes, !socket.resets else { continue }
+      if stack.isTCP(slot) {
+        socket.waitingOctets += octets
+      } else {
+        socket.datagrams.append(min(octets, 65_507))
+      }
+      ready(slot)
+    }
+  }
+
+  func end(_ peer: FuzzPeer, _ variant: UInt8) {
+    for slot in slots(of: peer) {
+      guard let socket = sockets[Int(slot)] else { continue }
+      switch variant & 3 {
+      case 0: socket.finishes = true
+      case 1: socket.resets = true
+      case 2: socket.writingFails = true
+      default: if !stack.isTCP(slot) { stack.sessionFailed(slot, failure: .refused, at: now) }
+      }
+      if stack.hasSocket(slot) { ready(slot) }
+    }
+  }
+
+  func feed(_ peer: FuzzPeer, octets: Int) {
+    for slot in slots(of: peer) {
+      sockets[Int(slot)]?.appetite = octets
+      ready(slot)
+    }
+  }
+
+  /// What epoll would say of a socket.
+  private func ready(_ slot: UInt32) {
+    guard let socket = sockets[Int(slot)], !socket.isConnecting else { return }
+    stack.targetReady(
+      slot,
+      readable: socket.waitingOctets > 0 || socket.finishes || socket.resets
+        || !socket.datagrams.isEmpty,
+      writable: socket.appetite > 0 || socket.writingFails,
+      readToEnd: socket.finishes || socket.resets, at: now)
+  }
+
+  func control(_ variant: UInt8) {
+    switch variant >> 3 {
+    case 0:
+      stack.install(
+        Self.rules(variant), unmatched: .reject, drainTimeout: .seconds(5), at: now)
+    case 1:
+      mtu = variant & 1 != 0 ? 1280 : 1500
+      mtuMax = max(mtu, mtuMax)
+      stack.setMTU(mtu)
+    case 2:
+      offloads = false
+      stack.disableOffloads()
+    default: if variant & 7 == 7 { stack.endAll() }
+    }
+  }
+
+  /// A moment passes, so that initial sequence numbers, which a clock drives, differ.
+  func tick() { now = now + .microseconds(8) }
+
+  func advance(by interval: Interval) {
+    let end = now + interval
+    var rounds = 0
+    while let deadline = stack.nextDeadline(), deadline <= end {
+      now = max(now, deadline)
+      stack.handleDeadlines(at: now)
+      turn()
+      rounds += 1
+      require(rounds < 20_000, "deadlines come to an end")
+    }
+    now = end
+  }
+
+  // MARK: The turn
+
+  func turn() {
+    var rounds = 0
+    repeat {
+      targetPass()
+      require(stack.memory.pending.count == 0, "no slice outlives its turn")
+      for frame in given { frame.deallocate() }
+      given.removeAll()
+      clientPass()
+      rounds += 1
+      require(rounds < Self.roundsMax, "the stack is content at last")
+    } while stack.requestCount > 0
+  }
+
+  private func targetPass() {
+    var position = 0
+    while position < stack.requestCount {
+      let slot = stack.request(at: position)
+      position += 1
+      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      if !stack.take(.upload, of: slot).isEmpty {
+        if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
+      }
+      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
+    }
+    stack.endTargetPass()
+  }
+
+  private func clientPass() {
+    drain()
+    for _ in 0..<stack.requestCount {
+      guard let slot = stack.beginRequest() else { break }
+      if !stack.take(.read, of: slot).isEmpty {
+        if stack.isTCP(slot) { download(slot) } else { downloadDatagrams(slot) }
+      }
+      if !stack.take(.transmit, of: slot).isEmpty { transmit(slot) }
+      if !stack.take(.finishTarget, of: slot).isEmpty {
+        finishTarget(slot)
+        transmit(slot)
+      }
+      if !stack.take(.resetClient, of: slot).isEmpty { resetClient(slot) }
+      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
+      if !end.isEmpty { close(slot) }
+      if end.contains(.release) { stack.release(slot) }
+      stack.endRequest(released: end.contains(.release))
+    }
+    drain()
+  }
+
+  private func resetClient(_ slot: UInt32) {
+    while !stack.resetClient(slot) {
+      require(!stack.frames.isEmpty, "no room in an empty queue")
+      drain()
+    }
+  }
+
+  private func dial(_ slot: UInt32) {
+    close(slot)  // that of the address before
+    let target = stack.target(slot)
+    guard let peer = peers.first(where: { $0.virtualPort == target.port }) else { return }
+    require(sockets[Int(slot)] == nil && !stack.hasSocket(slot), "a flow has one socket")
+    require(target.address == peer.virtual || !isExact, "the target is where the rule leads")
+    switch (dialPlans[peer.index], target.transport) {
+    case (.fails(let failure), .tcp): stack.dialed(slot, failure: failure, at: now)
+    case (.fails(let failure), .udp): stack.sessionFailed(slot, failure: failure, at: now)
+    case (.hangs, .tcp): adopt(slot, FuzzSocket(peer, isConnecting: true))
+    case (.connects, _), (.hangs, .udp): adopt(slot, FuzzSocket(peer, isConnecting: false))
+    }
+  }
+
+  private func adopt(_ slot: UInt32, _ socket: FuzzSocket) {
+    sockets[Int(slot)] = socket
+    if stack.isTCP(slot) { socket.peer.lastDialled = socket }
+    stack.opened(slot, connected: !socket.isConnecting, at: now)
+  }
+
+  private func close(_ slot: UInt32) {
+    guard stack.hasSocket(slot) else { return }
+    sockets[Int(slot)] = nil
+    stack.closed(slot)
+  }
+
+  private func finishTarget(_ slot: UInt32) {
+    sockets[Int(slot)]?.finishTold = true
+    stack.targetFinishTold(slot, at: now)
+  }
+
+  private func upload(_ slot: UInt32) {
+    while true {
+      let (count, octets) = stack.gather(slot, into: slices)
+      guard count > 0, let socket = sockets[Int(slot)] else { return }
+      if socket.writingFails { return stack.targetWriteFailed(slot, at: now) }
+      require(!socket.finishTold, "nothing is written behind the end")
+      let taken = min(octets, socket.appetite)
+      check(slices[..<count], taken, socket)
+      if socket.appetite != .max { socket.appetite -= taken }
+      stack.uploaded(slot, octets: taken, more: taken == octets, at: now)
+      if taken < octets || count < slices.count { return }
+    }
+  }
+
+  /// The client's octets reach the target as they were, and in order.
+  private func check(_ slices: some Sequence<Wire.Slice>, _ taken: Int, _ socket: FuzzSocket) {
+    var left = taken
+    for slice in slices where left > 0 {
+      let bytes = UnsafeRawBufferPointer(start: slice.base, count: min(left, slice.octets))
+      if isExact, let initial = socket.initial {
+        for (offset, octet) in bytes.enumerated() {
+          let sequence = initial &+ UInt32(truncatingIfNeeded: socket.takenOctets + offset)
+          require(octet == FuzzPeer.uploadOctet(sequence), "the client's octets as they were")
+        }
+      }
+      socket.takenOctets += bytes.count
+      left -= bytes.count
+    }
+  }
+
+  private func download(_ slot: UInt32) {
+    var budget = 64 * 1024
+    while budget > 0, stack.hasSocket(slot), let socket = sockets[Int(slot)] {
+      let count = stack.openRoom(slot, limit: budget, slices: slices)
+      guard count > 0 else { break }
+      let (read, room) = fill(slices[..<count], from: socket)
+      if read > 0 {
+        stack.downloaded(slot, octets: read, more: read == room, at: now)
+        budget -= read
+        if read < room, !stack.readsToEnd(slot) { budget = -1 }
+      } else {
+        endOfReading(slot, socket)
+        budget = -1
+      }
+    }
+    transmit(slot)
+    if budget == 0 { stack.readLater(slot) }
+  }
+
+  private func fill(
+    _ slices: some Sequence<Wire.Slice>, from socket: FuzzSocket
+  ) -> (read: Int, room: Int) {
+    var read = 0
+    var room = 0
+    for slice in slices {
+      room += slice.octets
+      let part = min(slice.octets, socket.waitingOctets)
+      let bytes = UnsafeMutableRawBufferPointer(start: slice.base, count: part)
+      for offset in 0..<part { bytes[offset] = FuzzPeer.downloadOctet(socket.saidOctets + offset) }
+      socket.saidOctets += part
+      socket.waitingOctets -= part
+      read += part
+    }
+    return (read, room)
+  }
+
+  private func endOfReading(_ slot: UInt32, _ socket: FuzzSocket) {
+    if socket.resets {
+      stack.downloaded(slot, octets: 0, more: false, at: now)
+      stack.targetFailed(slot, at: now)
+    } else if socket.finishes {
+      socket.finishRead = true
+      stack.targetFinished(slot, at: now)
+    } else {
+      stack.downloaded(slot, octets: 0, more: false, at: now)
+      stack.drained(slot)
+    }
+  }
+
+  private func uploadDatagrams(_ slot: UInt32) {
+    guard stack.hasSocket(slot) else { return }
+    while let datagram = stack.nextDatagram(slot) {
+      let bytes = UnsafeRawBufferPointer(start: datagram.base, count: datagram.octets)
+      require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
+      stack.uploaded(slot, datagrams: 1, octets: datagram.octets, at: now)
+    }
+  }
+
+  private func downloadDatagrams(_ slot: UInt32) {
+    for octets in sockets[Int(slot)]?.datagrams ?? [] {
+      withUnsafeTemporaryAllocation(byteCount: octets, alignment: 8) { memory in
+        memory.initializeMemory(as: UInt8.self, repeating: 0x66)
+        let slice = Wire.Slice(memory.baseAddress, octets)
+        while !stack.downloaded(slot, datagram: slice, at: now) { drain() }
+        drain()
+      }
+    }
+    sockets[Int(slot)]?.datagrams.removeAll()
+    stack.drainedDatagrams(slot)
+  }
+
+  private func transmit(_ slot: UInt32) {
+    var rounds = 0
+    while !stack.transmit(slot, at: now) {
+      require(!stack.frames.isEmpty, "no room in an empty queue")
+      drain()
+      rounds += 1
+      require(rounds < Self.roundsMax, "a burst has an end")
+    }
+    drain()
+  }
+
+  // MARK: What the stack sends
+
+  private func drain() {
+    for index in 0..<stack.frames.count {
+      var frame: [UInt8] = []
+      for slice in stack.frames.slices(of: index) {
+        frame += UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
+      }
+      frame.withUnsafeBytes { check($0) }
+    }
+    stack.frames.removeAll()
+  }
+
+  private func check(_ frame: UnsafeRawBufferPointer) {
+    let bytes = UnsafeRawBufferPointer(rebasing: frame[VirtioNetHeader.octets...])
+    guard let virtio = try? VirtioNetHeader(parsing: frame.bytes),
+      let packet = try? ParsedPacket(parsing: bytes.bytes)
+    else { fatalError("broken: a frame does not parse") }
+    let ip = packet.ip
+    require(ip.totalOctets == bytes.count, "a frame ends with its packet")
+    if virtio.gsoType == 0 {
+      // Echo replies are as long as the question was.
+      if case .icmp = packet.transport {} else {
+        require(bytes.count <= max(mtuMax, 1280), "a packet fits the device")
+      }
+    } else {
+      require(
+        Int(virtio.segmentOctets) + Int(virtio.headerOctets) <= mtuMax, "a segment fits the device")
+    }
+    let segment = bytes.bytes.extracting(ip.headerOctets..<ip.totalOctets)
+    if !virtio.flags.contains(.needsChecksum), !ip.isFragment {
+      require(transportChecksumIsValid(ip, segment: segment), "a checksum is right")
+    }
+    guard case .tcp(let header) = packet.transport, isExact else { return }
+    let payload = UnsafeRawBufferPointer(
+      rebasing: bytes[packet.payloadOffset..<packet.payloadOffset + packet.payloadOctets])
+    let peer = peers.first {
+      $0.client == ip.destination && $0.clientPort == header.destinationPort
+    }
+    guard let peer else { fatalError("broken: a segment to nobody") }
+    peer.receive(header, payload: payload)
+  }
+
+  /// What a stack keeps when nobody is there: nothing.
+  func requireEmpty() {
+    require(stack.flowCount == 0 && stack.timeWaitCount == 0, "no flow is left")
+    require(stack.requestCount == 0, "nobody wants anything")
+    require(sockets.allSatisfy { $0 == nil }, "no socket is left")
+    require(stack.memory.chunks.count == 0, "no chunk is left")
+    require(stack.memory.sent.count == 0, "no record is left")
+    require(stack.memory.stores.count == 0, "no store is left")
+    require(stack.memory.pending.count == 0, "no slice is left")
+    require(stack.nextDeadline() == nil, "no deadline is left")
+  }
+}

@@ -1,0 +1,86 @@
+import Configuration
+import Primitives
+import Stack
+import Testing
+import Wire
+
+// What happens when much comes at once: protocols mixed in a turn, ends by the hundred, slow clients.
+
+@Suite("Pressure")
+struct PressureTests {
+  @Test("datagrams beside an upload leave nothing set aside: the upload goes on for ever")
+  func mixedTurns() throws {
+    let world = World(
+      rules: [rule("web"), rule("dns", .udp, ports: PortRange(53))], bufferOctets: 1 << 20)
+    var client = Client(world)
+    try client.connect()
+    let slot = try #require(world.flow)
+    let piece = [UInt8](repeating: 7, count: 1000)
+    for _ in 0..<500 {
+      world.give(client.packet([.ack, .psh], payload: piece))
+      client.sequence &+= 1000
+      world.give(udpPacket(payload: [1]))
+      world.turn()
+    }
+    #expect(world.sockets[slot]?.received.count == 500_000)
+    #expect(world.stack.drops[.memoryFull] == 0)
+  }
+
+  @Test("every client is reset when hundreds of flows are ended at once")
+  func manyResets() throws {
+    let world = World(rules: [rule("web")], maxFlows: 700)
+    for number in 0..<600 {
+      var client = Client(world, port: UInt16(20_000 + number))
+      try client.connect()
+    }
+    _ = world.take()
+    world.stack.endAll()
+    world.turn()
+    let resets = world.take().filter { $0.tcp?.flags.contains(.rst) == true }
+    #expect(resets.count == 600)
+    expectEmpty(world)
+  }
+
+  @Test("a target that finished and then died is heard: the client is reset")
+  func deathAfterFinish() throws {
+    let world = World(rules: [rule("web")])
+    var client = Client(world)
+    try client.connect()
+    let slot = try #require(world.flow)
+    world.sockets[slot]?.finishes = true
+    world.socketEvent(slot, readable: true, hangup: true)
+    #expect(client.receive().flags.contains(.fin))
+    client.acknowledgment &+= 1
+    client.send(.ack)
+    world.stack.targetReady(
+      slot, readable: false, writable: true, readToEnd: true, dead: true, at: world.now)
+    world.turn()
+    #expect(client.receive().flags.contains(.rst))
+    expectEmpty(world)
+  }
+
+  @Test("a client that takes what it is sent, however slowly, is not idle")
+  func slowClient() throws {
+    let world = World(rules: [rule("web")])
+    var client = Client(world)
+    try client.connect()
+    let slot = try #require(world.flow)
+    world.sockets[slot]?.saying = [UInt8](repeating: 1, count: 30_000)
+    world.socketEvent(slot, readable: true)
+    let start = client.acknowledgment
+    for step in 1...8 {
+      client.acknowledgment = start &+ UInt32(step * 1000)
+      client.send(.ack)
+      world.advance(by: .seconds(100))
+    }
+    #expect(world.flow == slot)
+  }
+
+  @Test("sessions make room for sessions, and leave TIME-WAIT alone")
+  func sessionsYieldToSessions() throws {
+    let world = World(rules: [rule("dns", .udp, ports: PortRange(53))], maxFlows: 16)
+    for port in 0..<40 { world.send(udpPacket(port: UInt16(30_000 + port), payload: [1])) }
+    #expect(world.stack.flowCount == 8)
+    #expect(world.stack.counters.flowsEvicted == 32)
+  }
+}
