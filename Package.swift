@@ -111,7 +111,9 @@ let package = Package(
     tests("RelayTests", ["Relay"]),
     tests("FragmentsTests", ["Fragments", "TestSupport", "Wire", "Primitives"]),
     tests("ICMPTests", ["ICMP", "Wire", "Primitives", "TestSupport"]),
-    tests("StackTests", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
+    tests(
+      "StackTests",
+      ["Stack", "Configuration", "SocketTable", "TCP", "TestSupport", "Wire", "Primitives"]),
     tests(
       "StackSimulation", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),

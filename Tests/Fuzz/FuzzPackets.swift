@@ -48,7 +48,8 @@ enum FuzzPackets {
       }
       let header = TCPHeader(
         sourcePort: sourcePort, destinationPort: destinationPort,
-        sequence: SequenceNumber(sequence), acknowledgment: SequenceNumber(0), flags: .ack, window: 0)
+        sequence: SequenceNumber(sequence), acknowledgment: SequenceNumber(0), flags: .ack,
+        window: 0)
       return PacketWriter.tcp(
         to: memory, source: source, destination: destination, header: header, payload: slices,
         payloadOctets: 0, segmentOctets: 0, checksum: .computed)

@@ -126,7 +126,8 @@ final class FuzzPeer {
     let octets = min(octets, 65_400)
     let start = base &+ UInt32(truncatingIfNeeded: sequenceDelta)
     let packet = make(
-      flags, sequence: start, acknowledgment: next &+ UInt32(truncatingIfNeeded: acknowledgmentDelta),
+      flags, sequence: start,
+      acknowledgment: next &+ UInt32(truncatingIfNeeded: acknowledgmentDelta),
       window: window ?? 0xFFFF, options: options, octets: octets, at: now)
     if advances {
       sequence &+= UInt32(octets)
@@ -177,7 +178,8 @@ final class FuzzPeer {
     }
     let header = TCPHeader(
       sourcePort: clientPort, destinationPort: virtualPort, sequence: SequenceNumber(sequence),
-      acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options)
+      acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options
+    )
     let payload = (0..<octets).map { Self.uploadOctet(sequence &+ UInt32($0)) }
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(

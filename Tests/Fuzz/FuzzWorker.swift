@@ -397,7 +397,8 @@ final class FuzzWorker {
     require(ip.totalOctets == bytes.count, "a frame ends with its packet")
     if virtio.gsoType == 0 {
       // Echo replies are as long as the question was.
-      if case .icmp = packet.transport {} else {
+      if case .icmp = packet.transport {
+      } else {
         require(bytes.count <= max(mtuMax, 1280), "a packet fits the device")
       }
     } else {

@@ -123,7 +123,8 @@ private func checkAnswer(
 
 private func writeAndRead(_ header: TCPHeader) {
   let address = IPAddress(v4: 0x0a00_0001)
-  withUnsafeTemporaryAllocation(byteCount: PacketWriter.tcpHeaderOctetsMax, alignment: 16) { memory in
+  withUnsafeTemporaryAllocation(byteCount: PacketWriter.tcpHeaderOctetsMax, alignment: 16) {
+    memory in
     guard let base = memory.baseAddress else { return }
     let octets = PacketWriter.tcp(
       to: base, source: address, destination: address, header: header,
@@ -131,7 +132,8 @@ private func writeAndRead(_ header: TCPHeader) {
       checksum: .computed)
     require(octets <= memory.count, "the header has room")
     let packet = UnsafeRawBufferPointer(rebasing: memory[VirtioNetHeader.octets..<octets])
-    guard let parsed = try? ParsedPacket(parsing: packet.bytes), case .tcp(let again) = parsed.transport
+    guard let parsed = try? ParsedPacket(parsing: packet.bytes),
+      case .tcp(let again) = parsed.transport
     else { fatalError("broken: our own header is not read") }
     var written = header.options
     if written.timestamp != nil || again.options.sackBlocks.count < written.sackBlocks.count {

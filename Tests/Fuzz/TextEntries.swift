@@ -23,7 +23,8 @@ private func show(_ diagnostic: Diagnostic) {
   for octet in diagnostic.description.utf8 {
     // Tabs stay, so that the caret stands where it should.
     require(
-      (octet >= 0x20 && octet != 0x7F) || octet == 0x09 || octet == 0x0A, "a diagnostic is printable")
+      (octet >= 0x20 && octet != 0x7F) || octet == 0x09 || octet == 0x0A,
+      "a diagnostic is printable")
   }
 }
 
