@@ -39,7 +39,8 @@ private func walk(_ table: TOMLTable, depth: Int) {
 private func walk(_ value: TOMLValue, depth: Int) {
   switch value.content {
   case .table(let table): walk(table, depth: depth)
-  case .array(let elements): elements.forEach { walk($0, depth: depth + 1) }
+  case .array(let elements):
+    for element in elements { walk(element, depth: depth + 1) }
   default: break
   }
 }
