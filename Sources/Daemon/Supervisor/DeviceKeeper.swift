@@ -10,6 +10,7 @@ import Configuration
 import Kernel
 import Logging
 import Netlink
+import Primitives
 import TunDevice
 import Wire
 
@@ -57,6 +58,7 @@ actor DeviceKeeper {
       }
       mtu = plan.mtu
       try apply(plan)
+      try awaitAddresses()
     } catch {
       if keep { removeDevice() }
       throw error
@@ -70,6 +72,25 @@ actor DeviceKeeper {
       ])
     return queue
   }
+
+  /// Waits, a second at most, until the kernel delivers to every address of the device: before that it
+  /// would throw our first answers away.
+  private func awaitAddresses() throws(NetlinkError) {
+    for address in addresses where !address.address.isIPv4 {
+      for _ in 0..<Self.deliveryLooksMax {
+        let delivers = try netlink.use { (session) throws(NetlinkError) in
+          try session.delivers(address.address)
+        }
+        if delivers { break }
+        guard var pause = try? Epoll() else { return }
+        let now = MonotonicClock.now()
+        _ = try? pause.wait(until: now + Self.deliveryPause, now: now)
+      }
+    }
+  }
+
+  private static let deliveryLooksMax = 200
+  private static let deliveryPause = Interval.milliseconds(5)
 
   /// Makes addresses, routes and MTU as planned.
   ///

@@ -60,6 +60,19 @@ extension NetlinkSession {
     }
   }
 
+  /// Whether packets to the address are delivered to this host: it has a route of its own. For an IPv6
+  /// address the kernel makes that route a moment after it has taken the address, DAD or not.
+  package mutating func delivers(_ address: IPAddress) throws(NetlinkError) -> Bool {
+    let found = try dump(Int(RTM_GETROUTE), "listing local routes", header: rtmsg()) { reply in
+      guard reply.type == Int(RTM_NEWROUTE), let header = reply.body(as: rtmsg.self),
+        header.rtm_type == 2  // RTN_LOCAL
+      else { return nil as Bool? }
+      let attributes = reply.attributes(after: MemoryLayout<rtmsg>.size)
+      return attributes.address(Int(RTA_DST.rawValue)) == address ? true : nil
+    }
+    return !found.isEmpty
+  }
+
   /// A prefix length as rtnetlink has it, over sixteen octets; nil when it is none.
   private static func length(_ length: UInt8, of address: IPAddress) -> Int? {
     guard Int(length) <= address.wireOctets * 8 else { return nil }
