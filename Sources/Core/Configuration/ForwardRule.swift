@@ -12,6 +12,8 @@ package struct ForwardRule: Sendable {
   /// Address and port patterns of one rule; a comma-separated port counts as one each.
   package static let listenCountMax = 4096
   package static let maxConnectionsRange = 1...1_000_000
+  package static let maxHalfOpenRange = 1...65_536
+  package static let maxHalfOpenDefault = 1024
   package static let connectTimeoutDefault = Interval.seconds(10)
   package static let idleTimeoutDefault = Interval.seconds(2 * 3600)
   package static let udpTimeoutDefault = Interval.seconds(180)
@@ -29,6 +31,8 @@ package struct ForwardRule: Sendable {
   package var udpTimeout: Interval
   /// Flows of the rule at a time; nil leaves it to the daemon's bound.
   package var maxConnections: Int?
+  /// Flows whose client has not answered yet; a SYN beyond is answered by a cookie.
+  package var maxHalfOpen: Int
   /// What becomes of its flows when a reload removes or changes the rule.
   package var onReload: ReloadPolicy
   /// Where the rule begins in its file, from 1; not compared.
@@ -39,6 +43,7 @@ package struct ForwardRule: Sendable {
     connectTimeout: Interval = Self.connectTimeoutDefault,
     idleTimeout: Interval = Self.idleTimeoutDefault,
     udpTimeout: Interval = Self.udpTimeoutDefault, maxConnections: Int? = nil,
+    maxHalfOpen: Int = Self.maxHalfOpenDefault,
     onReload: ReloadPolicy = .keep, line: Int = 0
   ) {
     self.name = name
@@ -49,6 +54,7 @@ package struct ForwardRule: Sendable {
     self.idleTimeout = idleTimeout
     self.udpTimeout = udpTimeout
     self.maxConnections = maxConnections
+    self.maxHalfOpen = maxHalfOpen
     self.onReload = onReload
     self.line = line
   }
@@ -72,7 +78,7 @@ extension ForwardRule: Equatable {
     a.name == b.name && a.protocols == b.protocols && a.listen == b.listen && a.target == b.target
       && a.connectTimeout == b.connectTimeout && a.idleTimeout == b.idleTimeout
       && a.udpTimeout == b.udpTimeout && a.maxConnections == b.maxConnections
-      && a.onReload == b.onReload
+      && a.maxHalfOpen == b.maxHalfOpen && a.onReload == b.onReload
   }
 }
 

@@ -14,10 +14,12 @@ struct RuleOptions {
   var idleTimeout: Interval?
   var udpTimeout: Interval?
   var maxConnections: Int?
+  var maxHalfOpen: Int?
   var onReload: ReloadPolicy?
 
   static let keys = [
-    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections", "on_reload",
+    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections",
+    "max_half_open", "on_reload",
   ]
   /// Options that later versions know.
   static let laterKeys = [
@@ -65,6 +67,7 @@ extension SectionReader {
       "udp_timeout", in: section, Interval.seconds(1)...Interval.seconds(7 * 86_400), example: "3m")
     options.maxConnections = integer(
       "max_connections", in: section, ForwardRule.maxConnectionsRange)
+    options.maxHalfOpen = integer("max_half_open", in: section, ForwardRule.maxHalfOpenRange)
     options.onReload = choice("on_reload", in: section, ReloadPolicy.self)
     return options
   }
@@ -109,6 +112,8 @@ extension SectionReader {
       idleTimeout: options.idleTimeout ?? defaults.idleTimeout ?? ForwardRule.idleTimeoutDefault,
       udpTimeout: options.udpTimeout ?? defaults.udpTimeout ?? ForwardRule.udpTimeoutDefault,
       maxConnections: options.maxConnections ?? defaults.maxConnections,
+      maxHalfOpen: options.maxHalfOpen ?? defaults.maxHalfOpen
+        ?? ForwardRule.maxHalfOpenDefault,
       onReload: options.onReload ?? defaults.onReload ?? .keep,
       line: log.source.line(at: section.span.start))
     return reading

@@ -74,6 +74,8 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let unlinked = FlowMarks(rawValue: 128)
   /// Found the payload pool spent.
   static let starved = FlowMarks(rawValue: 1024)
+  /// The client has not answered yet.
+  static let halfOpen = FlowMarks(rawValue: 4096)
   /// One of the target's addresses refused.
   static let refused = FlowMarks(rawValue: 2048)
   /// Rests in TIME-WAIT.

@@ -19,6 +19,8 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   /// Flows of the rule that rest in TIME-WAIT.
   var resting = 0
   package var active: Int { held - resting }
+  /// Flows whose client has not answered yet.
+  package var halfOpen = 0
   package var acceptedTotal: UInt64 = 0
   package var refusedTotal: UInt64 = 0
   package var octetsUp: UInt64 = 0
@@ -27,6 +29,7 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var idleTimeout: Interval
   var udpTimeout: Interval
   var activeMax: Int
+  var halfOpenMax: Int
 }
 
 /// What an address and a port lead to.
@@ -148,7 +151,8 @@ package struct RuleBook: ~Copyable {
     (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
-        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max))
+        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max,
+        halfOpenMax: rule.maxHalfOpen))
     return slot
   }
 

@@ -52,7 +52,10 @@ extension Stack {
       perform(flows[slot].relay.clientClosed(), slot, at: now)
       return
     }
-    if outcome.contains(.established) { dropQuote(slot) }
+    if outcome.contains(.established) {
+      leaveHalfOpen(slot)
+      dropQuote(slot)
+    }
     if outcome.contains(.timeWait) {
       flows[slot].marks.insert(.timeWait)
       timeWaitCount += 1
@@ -83,6 +86,7 @@ extension Stack {
   ) {
     let flags = segment.header.flags
     guard flags.contains(.syn), !flags.contains(.ack) else {
+      if cookieReturns(segment, tuple, value, at: now) { return }
       memory.drops.count(.unknownFlow)
       if settings.unmatched == .reject || isRuled(tuple) { refuse(segment, tuple) }
       return
@@ -98,7 +102,11 @@ extension Stack {
       rules.figures(rule).pointee.refusedTotal += 1
       memory.drops.count(.ruleFull)
     case .rule(let rule, let target):
-      hold(arrival, segment.header, tuple, value, rule, target, at: now)
+      if isFlooded(rule) {
+        answerByCookie(segment.header, tuple, at: now)
+      } else {
+        hold(arrival, segment.header, tuple, value, rule, target, at: now)
+      }
     }
   }
 
@@ -127,23 +135,34 @@ extension Stack {
       memory.drops.count(.flowTableFull)
       return
     }
-    let isIPv4 = tuple.virtual.isIPv4
     // RFC 6528 §3: M + F(connection, secret), M a 4 µs clock
     let sequence =
       UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
-    (endpoints + Int(slot)).initialize(
-      to: TCPEndpoint(
-        holding: syn, isIPv4: isIPv4, initialSequence: SequenceNumber(sequence),
-        timestampOffset: sequenceHash.hash(tuple) &* 0x9E37_79B9,
-        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6, at: now))
+    let endpoint = TCPEndpoint(
+      holding: syn, isIPv4: tuple.virtual.isIPv4, initialSequence: SequenceNumber(sequence),
+      timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple), at: now)
+    begin(slot, endpoint, at: now)
+    enterHalfOpen(slot)
+    keepQuote(arrival, for: slot)
+  }
+
+  /// A new TCP flow dials its target.
+  mutating func begin(_ slot: UInt32, _ endpoint: TCPEndpoint, at now: MonotonicInstant) {
+    (endpoints + Int(slot)).initialize(to: endpoint)
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)
     flows[slot].expiresAt = attemptBound(slot, at: now)
-    keepQuote(arrival, for: slot)
     want(slot, .dial)
     schedule(slot)
   }
+
+  func tcpSettings(_ tuple: FiveTuple) -> TCPSettings {
+    tuple.virtual.isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
+  }
+
+  /// What the timestamps of a five-tuple are counted from (RFC 7323 §7.1).
+  func timestampOffset(_ tuple: FiveTuple) -> UInt32 { sequenceHash.hash(tuple) &* 0x9E37_79B9 }
 
   mutating func leaveTimeWait(_ slot: UInt32) {
     guard flows[slot].marks.contains(.timeWait) else { return }
@@ -175,8 +194,7 @@ extension Stack {
   /// Carries out what the relay says.
   mutating func perform(_ actions: RelayActions, _ slot: UInt32, at now: MonotonicInstant) {
     if actions.contains(.answerClient) {
-      endpoints[Int(slot)].answer()
-      want(slot, .transmit)
+      answerClient(slot, at: now)
     }
     if actions.contains(.resetClient) {
       counters.flowsReset += 1
@@ -192,12 +210,22 @@ extension Stack {
     if actions.contains(.drainClient) { drainIfReady(slot, at: now) }
     if actions.contains(.release) {
       leaveDialing(slot)
+      leaveHalfOpen(slot)
       leaveTimeWait(slot)
       if !flows[slot].wants.contains(.resetClient) {
         endpoints[Int(slot)].release(memory: &memory)
       }
       retire(slot)
     }
+  }
+
+  /// The target is connected: the held SYN is answered, or what a client said meanwhile passed on.
+  private mutating func answerClient(_ slot: UInt32, at now: MonotonicInstant) {
+    want(slot, .transmit)
+    guard !endpoints[Int(slot)].isHeld else { return endpoints[Int(slot)].answer() }
+    endpoints[Int(slot)].targetConnected(settings: tcpSettings(flows[slot].tuple))
+    if endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
+    finishIfReady(slot, at: now)
   }
 
   /// Resets the client, at once or as soon as there is room for the frame.

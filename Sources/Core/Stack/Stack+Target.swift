@@ -63,7 +63,8 @@ extension Stack {
     if case .refused = failure { flows[slot].marks.insert(.refused) }
     if dialNext(slot, after: failure, at: now) { return }
     rules.figures(flows[slot].rule).pointee.refusedTotal += 1
-    switch flows[slot].marks.contains(.refused) ? .refused : failure {
+    switch flows[slot].marks.contains(.refused) || !endpoints[Int(slot)].isHeld ? .refused : failure
+    {
     case .refused: sendReset(slot)
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)

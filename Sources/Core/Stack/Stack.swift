@@ -69,6 +69,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var flowsReset: UInt64 = 0
   package var flowsExpired: UInt64 = 0
   package var flowsEvicted: UInt64 = 0
+  package var cookiesSent: UInt64 = 0
+  package var cookiesAccepted: UInt64 = 0
   package var refusals: UInt64 = 0
   package var echoReplies: UInt64 = 0
   package var icmpErrors: UInt64 = 0
@@ -109,6 +111,11 @@ package struct Stack: ~Copyable {
   var resting = YieldingList()
   var udpCount = 0
   var dialingCount = 0
+  /// Flows whose client has not answered yet.
+  package internal(set) var halfOpenCount = 0
+  let cookies: SYNCookies
+  /// Until when a cookie may come back.
+  var cookiesUntil = MonotonicInstant.zero
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
@@ -135,6 +142,8 @@ package struct Stack: ~Copyable {
     index = FlowIndex(capacity: capacity)
     hash = FlowHash(settings.seed.0, settings.seed.1)
     sequenceHash = FlowHash(~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15)
+    cookies = SYNCookies(
+      secret: (settings.seed.0 ^ 0xC00C_1E5E_C4E7_0001, ~settings.seed.1 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)
     quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
@@ -244,6 +253,7 @@ package struct Stack: ~Copyable {
     dropPending(slot)
     leaveYielding(slot)
     leaveDialing(slot)
+    leaveHalfOpen(slot)
     if flows[slot].quote != noSlot { quotes.give(flows[slot].quote) }
     leaveTimeWait(slot)
     leaveStarved(slot)

@@ -296,6 +296,9 @@ package struct ReceiveSide: BitwiseCopyable {
     }
   }
 
+  /// Offers more from now on, never less.
+  mutating func widen(to octets: UInt32) { windowLimit = max(windowLimit, octets) }
+
   // MARK: Acknowledging
 
   /// The acknowledgement number to send: the FIN is acknowledged once the target was told.

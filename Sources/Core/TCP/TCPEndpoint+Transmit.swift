@@ -41,7 +41,7 @@ extension TCPEndpoint {
   }
 
   /// SYN-ACK with the options that the client offered (RFC 9293 §3.10.7.2, RFC 7323 §2.2).
-  private mutating func sendAnswer(
+  mutating func sendAnswer(
     at now: MonotonicInstant, path: TCPPath, frames: inout FrameQueue
   ) {
     answerDue = false
@@ -114,7 +114,7 @@ extension TCPEndpoint {
     return (acknowledgment, window, options)
   }
 
-  private func timestamp(at now: MonotonicInstant) -> TCPTimestamp {
+  func timestamp(at now: MonotonicInstant) -> TCPTimestamp {
     // 1 ms ticks: RFC 7323 §5.4 allows 1 ms to 1 s.
     TCPTimestamp(
       value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ timestampOffset,

@@ -1,0 +1,70 @@
+import Primitives
+import Relay
+import TCP
+import Wire
+
+// Clients that have not answered us yet, and what is done when they are too many.
+//
+// A SYN costs a slot, a socket and a connection at the target before its sender has shown that he
+// receives at his address. How many such flows a rule may have is bounded by `max_half_open`, and all
+// rules together by a quarter of the flow table. Beyond, a SYN is answered by a cookie (`SYNCookies`)
+// and forgotten: the target is dialled when the cookie comes back, and by then the client believes to
+// be connected, so that a failed dial can only be told by a reset. That is the one case in which a
+// client is answered before its target has.
+
+extension Stack {
+  /// Whether a further SYN to the rule must keep nothing.
+  func isFlooded(_ rule: UInt32) -> Bool {
+    let figures = rules.figures(rule)
+    return figures.pointee.halfOpen >= figures.pointee.halfOpenMax
+      || halfOpenCount >= max(1, capacity / 4)
+  }
+
+  mutating func enterHalfOpen(_ slot: UInt32) {
+    flows[slot].marks.insert(.halfOpen)
+    halfOpenCount += 1
+    rules.figures(flows[slot].rule).pointee.halfOpen += 1
+  }
+
+  mutating func leaveHalfOpen(_ slot: UInt32) {
+    guard flows[slot].marks.contains(.halfOpen) else { return }
+    flows[slot].marks.remove(.halfOpen)
+    halfOpenCount -= 1
+    rules.figures(flows[slot].rule).pointee.halfOpen -= 1
+  }
+
+  /// Answers a SYN by a cookie.
+  mutating func answerByCookie(
+    _ syn: TCPHeader, _ tuple: FiveTuple, at now: MonotonicInstant
+  ) {
+    cookiesUntil = now + SYNCookies.period + SYNCookies.period
+    let isSent = TCPEndpoint.answer(
+      syn, with: cookies, path: path(tuple), timestampOffset: timestampOffset(tuple),
+      settings: tcpSettings(tuple), at: now, frames: &frames)
+    if isSent { counters.cookiesSent += 1 } else { memory.drops.count(.frameQueueFull) }
+  }
+
+  /// Makes a flow of a segment that acknowledges a cookie, and dials its target.
+  /// - Returns: false when it acknowledges none, and is any stranger's.
+  mutating func cookieReturns(
+    _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32, at now: MonotonicInstant
+  ) -> Bool {
+    guard now < cookiesUntil, segment.header.flags.contains(.ack),
+      segment.header.flags.isDisjoint(with: [.syn, .rst]),
+      let endpoint = TCPEndpoint(
+        acknowledging: segment.header, of: cookies, tuple: tuple,
+        timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple), at: now)
+    else { return false }
+    guard case .rule(let rule, let target) = meet(tuple) else { return false }
+    guard dialingCount < Self.dialingMax,
+      let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
+    else {
+      memory.drops.count(.flowTableFull)
+      return false
+    }
+    counters.cookiesAccepted += 1
+    begin(slot, endpoint, at: now)
+    react(endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory), slot, at: now)
+    return true
+  }
+}

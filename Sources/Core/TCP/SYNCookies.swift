@@ -1,0 +1,172 @@
+import Primitives
+import Wire
+
+// SYN cookies (RFC 4987 §3.6): an answer to a SYN that keeps nothing.
+//
+// When too many SYNs are unanswered by their senders, a further one is answered at once, by a SYN-ACK
+// whose sequence number is all that is remembered of it. Who acknowledges that number has received
+// the answer, and so sends from the address that he claims; his ACK says again what his SYN said, and
+// only then a target is dialled. The number holds, added to a secret of the five-tuple's own,
+//
+//   5 bits   the time, in periods of 64 s
+//   3 bits   the client's segment size, as one of eight
+//   24 bits  a keyed hash (SipHash-2-4) of five-tuple, client's sequence number, time and size
+//
+// What else a SYN offers rides in the low bits of our timestamp, which the client echoes: a client
+// without timestamps gets neither window scaling nor SACK. Not kept: the SYN-ACK is not sent again
+// (the client's SYN comes again), and its round trip is not measured.
+
+package struct SYNCookies: Sendable {
+  /// The window of an answer that keeps nothing, octets: what a client can make us hold before its
+  /// target is connected.
+  package static let windowOctets: UInt32 = 32 * 1024
+  /// A cookie is good for this long at least, and twice as long at most.
+  package static let period = Interval.seconds(64)
+  /// The segment sizes that a cookie can remember, octets.
+  static let segmentSizes: [8 of UInt16] = [88, 536, 1220, 1360, 1400, 1440, 1460, 8940]
+  /// Low bits of a timestamp that hold options.
+  static let optionsMask: UInt32 = 0x1F
+  private static let sackBit: UInt32 = 0x10
+  private static let noScale: UInt32 = 0xF
+
+  private let keys: (UInt64, UInt64)
+
+  /// - Parameter secret: drawn from the system's entropy once at start, told to nobody.
+  package init(secret: (UInt64, UInt64)) { keys = secret }
+
+  // MARK: Sequence numbers
+
+  /// The sequence number that answers `syn`.
+  func sequence(for syn: TCPHeader, tuple: FiveTuple, at now: MonotonicInstant) -> SequenceNumber {
+    let wanted = syn.options.maximumSegmentSize ?? Self.segmentSizes[1]
+    var index = 0
+    for i in 1..<Self.segmentSizes.count where Self.segmentSizes[i] <= wanted { index = i }
+    return sequence(of: Self.periods(now), index, tuple, syn.sequence)
+  }
+
+  /// What a client that acknowledges a cookie had said in its SYN; nil when `header` acknowledges none.
+  package func syn(
+    acknowledgedBy header: TCPHeader, tuple: FiveTuple, at now: MonotonicInstant
+  ) -> TCPHeader? {
+    let cookie = header.acknowledgment - 1
+    let clientSequence = header.sequence - 1
+    let tagged = cookie.rawValue &- tupleSecret(tuple)
+    let index = Int(tagged >> 24 & 7)
+    let current = Self.periods(now)
+    for periods in [current, current &- 1] where periods & 31 == tagged >> 27 {
+      guard sequence(of: periods, index, tuple, clientSequence) == cookie else { continue }
+      var syn = header
+      syn.sequence = clientSequence
+      syn.acknowledgment = SequenceNumber(0)
+      syn.flags = .syn
+      syn.options = TCPOptions()
+      syn.options.maximumSegmentSize = Self.segmentSizes[index]
+      if let timestamp = header.options.timestamp {
+        syn.options.timestamp = TCPTimestamp(value: timestamp.value, echo: 0)
+        syn.options.sackPermitted = timestamp.echo & Self.sackBit != 0
+        let scale = timestamp.echo & Self.noScale
+        syn.options.windowScale = scale == Self.noScale ? nil : UInt8(scale)
+      }
+      return syn
+    }
+    return nil
+  }
+
+  private func sequence(
+    of periods: UInt32, _ index: Int, _ tuple: FiveTuple, _ clientSequence: SequenceNumber
+  ) -> SequenceNumber {
+    let hash = mac(
+      tuple, UInt64(clientSequence.rawValue), UInt64(periods) << 8 | UInt64(index) << 1 | 1)
+    let tag = UInt32(truncatingIfNeeded: hash) & 0x00FF_FFFF
+    return SequenceNumber(
+      ((periods & 31) << 27 | UInt32(index) << 24 | tag) &+ tupleSecret(tuple))
+  }
+
+  private func tupleSecret(_ tuple: FiveTuple) -> UInt32 {
+    UInt32(truncatingIfNeeded: mac(tuple, 0, 0))
+  }
+
+  private static func periods(_ now: MonotonicInstant) -> UInt32 {
+    UInt32(truncatingIfNeeded: now.nanoseconds / UInt64(Self.period.nanoseconds))
+  }
+
+  // MARK: Options
+
+  /// The latest timestamp not after `clock` that says what the SYN offered.
+  static func timestamp(_ clock: UInt32, for options: TCPOptions) -> UInt32 {
+    var bits = options.windowScale.map { UInt32($0) } ?? noScale
+    if options.sackPermitted { bits |= sackBit }
+    let value = clock & ~optionsMask | bits
+    return value > clock ? value &- (optionsMask + 1) : value
+  }
+
+  /// What of a SYN survives being answered by a cookie.
+  static func reduced(_ syn: TCPHeader) -> TCPHeader {
+    var syn = syn
+    if syn.options.timestamp == nil {
+      syn.options.windowScale = nil
+      syn.options.sackPermitted = false
+    }
+    return syn
+  }
+
+  // MARK: SipHash-2-4
+
+  private func mac(_ tuple: FiveTuple, _ first: UInt64, _ second: UInt64) -> UInt64 {
+    var hash = SipHash(keys.0, keys.1)
+    hash.add(tuple.client.high)
+    hash.add(tuple.client.low)
+    hash.add(tuple.virtual.high)
+    hash.add(tuple.virtual.low)
+    hash.add(first << 32 | UInt64(tuple.clientPort) << 16 | UInt64(tuple.virtualPort))
+    hash.add(second)
+    return hash.finish(words: 6)
+  }
+}
+
+/// SipHash-2-4 (Aumasson, Bernstein 2012) over whole words of eight octets.
+package struct SipHash {
+  private var v0: UInt64
+  private var v1: UInt64
+  private var v2: UInt64
+  private var v3: UInt64
+
+  package init(_ k0: UInt64, _ k1: UInt64) {
+    v0 = k0 ^ 0x736f_6d65_7073_6575
+    v1 = k1 ^ 0x646f_7261_6e64_6f6d
+    v2 = k0 ^ 0x6c79_6765_6e65_7261
+    v3 = k1 ^ 0x7465_6462_7974_6573
+  }
+
+  package mutating func add(_ word: UInt64) {
+    v3 ^= word
+    round()
+    round()
+    v0 ^= word
+  }
+
+  /// - Parameter words: how many were added.
+  package mutating func finish(words: Int) -> UInt64 {
+    add(UInt64(truncatingIfNeeded: words * 8) << 56)
+    v2 ^= 0xff
+    for _ in 0..<4 { round() }
+    return v0 ^ v1 ^ v2 ^ v3
+  }
+
+  private mutating func round() {
+    v0 &+= v1
+    v1 = Self.rotate(v1, 13) ^ v0
+    v0 = Self.rotate(v0, 32)
+    v2 &+= v3
+    v3 = Self.rotate(v3, 16) ^ v2
+    v0 &+= v3
+    v3 = Self.rotate(v3, 21) ^ v0
+    v2 &+= v1
+    v1 = Self.rotate(v1, 17) ^ v2
+    v2 = Self.rotate(v2, 32)
+  }
+
+  private static func rotate(_ word: UInt64, _ count: UInt64) -> UInt64 {
+    word << count | word >> (64 - count)
+  }
+}
