@@ -199,6 +199,10 @@ final class FuzzWorker {
       if !stack.take(.upload, of: slot).isEmpty {
         if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
       }
+      if !stack.take(.relieveTarget, of: slot).isEmpty, stack.beginRelief(slot) > 0 {
+        upload(slot)  // in vain: the socket takes no more than it did
+        stack.endRelief(slot)
+      }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }
     stack.endTargetPass()

@@ -32,6 +32,8 @@ final class TargetModel {
   private var connectAt = MonotonicInstant.distantFuture
   private(set) var connectFailed = false
   private var wasFull = false
+  /// Octets that the socket takes beyond its bound, while it is made to.
+  private var extraOctets = 0
   private var errorTold = false
   /// A change that the worker has not been told of.
   var eventPending = false
@@ -156,7 +158,7 @@ final class TargetModel {
       errorTold = true
       return .failed
     }
-    var room = plan.bufferOctets - (taken - consumed)
+    var room = plan.bufferOctets + extraOctets - (taken - consumed)
     guard room > 0 else {
       wasFull = true
       return .wouldBlock
@@ -182,6 +184,15 @@ final class TargetModel {
     if room == 0 { wasFull = true }
     if takeAt == .distantFuture { takeAt = now + plan.takePause }
     return .octets(octets)
+  }
+
+  /// Raises the socket's bound by so much, or sets it back by 0: it then tells when it has room.
+  func buffersMore(_ octets: Int) {
+    extraOctets = octets
+    if octets == 0 {
+      wasFull = !isWritable
+      eventPending = true
+    }
   }
 
   func receive(_ slices: UnsafeBufferPointer<Slice>) -> Answer {

@@ -147,6 +147,7 @@ final class Worker {
       position += 1
       while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
       if !stack.take(.upload, of: slot).isEmpty { try upload(slot) }
+      if !stack.take(.relieveTarget, of: slot).isEmpty { try relieve(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }
     if !skipsSettling { stack.endTargetPass() }
@@ -226,6 +227,16 @@ final class Worker {
         return
       }
     }
+  }
+
+  /// The target's socket takes what is kept, as a kernel's does when it is told to.
+  private func relieve(_ slot: UInt32) throws {
+    let octets = stack.beginRelief(slot)
+    guard octets > 0 else { return }
+    sockets[Int(slot)]?.buffersMore(octets)
+    try upload(slot)
+    sockets[Int(slot)]?.buffersMore(0)
+    stack.endRelief(slot)
   }
 
   private func download(_ slot: UInt32) throws {

@@ -103,11 +103,11 @@ struct Client {
     self.isIPv4 = isIPv4
   }
 
-  func packet(_ flags: TCPFlags, payload: [UInt8] = []) -> [UInt8] {
+  func packet(_ flags: TCPFlags, payload: [UInt8] = [], window: UInt16 = 64_000) -> [UInt8] {
     tcpPacket(
       from: isIPv4 ? client4 : client6, to: isIPv4 ? virtual4 : virtual6, port: port, flags,
       sequence: sequence, acknowledgment: flags.contains(.ack) ? acknowledgment : 0,
-      payload: payload)
+      window: window, payload: payload)
   }
 
   mutating func send(_ flags: TCPFlags, _ payload: [UInt8] = []) {
@@ -117,7 +117,7 @@ struct Client {
   }
 
   /// Acknowledges everything that came in order; returns its payload.
-  mutating func receive() -> (octets: [UInt8], flags: TCPFlags) {
+  mutating func receive(window: UInt16 = 64_000) -> (octets: [UInt8], flags: TCPFlags) {
     var octets: [UInt8] = []
     var flags: TCPFlags = []
     for reply in world.take() {
@@ -130,7 +130,7 @@ struct Client {
       acknowledgment &+= UInt32(reply.payload.count)
       if header.flags.contains(.fin) { acknowledgment &+= 1 }
     }
-    if !octets.isEmpty || flags.contains(.fin) { send(.ack) }
+    if !octets.isEmpty || flags.contains(.fin) { world.send(packet(.ack, window: window)) }
     return (octets, flags)
   }
 

@@ -25,6 +25,8 @@ struct FakeSocket {
   var resets = false
   /// Octets that the target takes.
   var appetite = Int.max
+  /// Octets that it takes beyond that, when it is made to.
+  var relief = 0
 }
 
 /// A packet that the stack sent.
@@ -159,6 +161,7 @@ final class World {
       if !stack.take(.upload, of: slot).isEmpty {
         if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
       }
+      if !stack.take(.relieveTarget, of: slot).isEmpty { relieve(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }
     stack.endTargetPass()
@@ -233,6 +236,14 @@ final class World {
       stack.uploaded(slot, octets: taken, more: taken == octets, at: now)
       if taken < octets || count < slices.count { return }
     }
+  }
+
+  private func relieve(_ slot: UInt32) {
+    guard stack.beginRelief(slot) > 0 else { return }
+    let relief = sockets[slot]?.relief ?? 0
+    sockets[slot]?.appetite += relief
+    upload(slot)
+    stack.endRelief(slot)
   }
 
   private func download(_ slot: UInt32) {

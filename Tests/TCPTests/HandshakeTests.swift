@@ -27,7 +27,7 @@ struct HandshakeTests {
     try Script.run {
       inject("S", 0...0, mss: 1460, sack: true, wscale: 7, ts: true)
       targetConnects()
-      expect("S.", 0...0, ack: 1, mss: 1000, sack: true, wscale: 7, ts: true, echo: 0xFFFF_FF00)
+      expect("S.", 0...0, ack: 1, mss: 1000, sack: true, wscale: 8, ts: true, echo: 0xFFFF_FF00)
       inject(".", 1...1, ack: 1)
       expectState(.established)
     }
@@ -45,7 +45,7 @@ struct HandshakeTests {
     try Script.run {
       inject("S", 0...0, mss: 1460, wscale: 7)
       targetConnects()
-      expect("S.", 0...0, ack: 1, window: 65_535, wscale: 7)
+      expect("S.", 0...0, ack: 1, window: 65_535, wscale: 8)
       inject("P.", 1...2001, ack: 1)
       expect(".", 1...1, ack: 2001, window: 960 * 1024)
     }

@@ -165,6 +165,31 @@ func targetRefuses(sourceLocation: SourceLocation = #_sourceLocation) {
   }
 }
 
+/// The target's socket is full, and has left some of what it was given.
+func targetFills() {
+  step { script in
+    script.note("  the target's socket is full")
+    script.endpoint?.targetFilled(at: script.now)
+  }
+}
+
+/// The owner has the target's socket take what is kept.
+func targetIsRelieved() {
+  step { script in
+    script.note("  the target's socket is made to take what is kept")
+    script.endpoint?.targetRelieved()
+  }
+}
+
+/// The target's socket has room again.
+func targetHasRoom(sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    script.note("  the target's socket has room")
+    _ = script.endpoint?.targetHasRoom()
+    script.turn(sourceLocation)
+  }
+}
+
 /// From now on the target takes so much.
 func targetTakes(_ appetite: Script.Appetite, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
@@ -230,6 +255,15 @@ func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sou
     if !script.events.isSuperset(of: event) {
       script.fail(
         "expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
+    }
+  }
+}
+
+/// Nothing that arrived so far has meant this.
+func expectNoEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if !script.events.isDisjoint(with: event) {
+      script.fail("outcome \(event.rawValue) was not expected", sourceLocation)
     }
   }
 }

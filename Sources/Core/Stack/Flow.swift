@@ -50,6 +50,8 @@ package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
   package static let release = FlowWants(rawValue: 1 << 7)
   /// Reset the client, for which the frame queue had no room: before `release`.
   package static let resetClient = FlowWants(rawValue: 1 << 8)
+  /// Have the target's socket take what waits, whatever the bound of its buffer: see `beginRelief`.
+  package static let relieveTarget = FlowWants(rawValue: 1 << 9)
 }
 
 struct FlowMarks: OptionSet, BitwiseCopyable {

@@ -75,6 +75,7 @@ extension Stack {
         want(slot, .read)
       }
     }
+    if outcome.contains(.relieve), flows[slot].relay.writesTarget { want(slot, .relieveTarget) }
     if outcome.contains(.transmit) { want(slot, .transmit) }
     schedule(slot)
   }

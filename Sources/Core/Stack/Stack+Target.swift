@@ -94,7 +94,9 @@ extension Stack {
     }
     if writable {
       flows[slot].marks.insert(.writable)
-      if flows[slot].isTCP, endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
+      guard flows[slot].isTCP else { return }
+      if endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
+      if endpoints[Int(slot)].targetHasRoom() { want(slot, .transmit) }
     }
   }
 
@@ -116,6 +118,7 @@ extension Stack {
     _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
   ) {
     if !more { flows[slot].marks.remove(.writable) }
+    defer { if !more { targetFilled(slot, at: now) } }
     guard octets > 0 else { return }
     endpoints[Int(slot)].took(octets, at: now, memory: &memory)
     flows[slot].octetsUp += UInt64(octets)
@@ -124,6 +127,30 @@ extension Stack {
     finishIfReady(slot, at: now)
     want(slot, .transmit)
   }
+
+  /// What is left is kept; if the target does not take it soon, it wants relief.
+  private mutating func targetFilled(_ slot: UInt32, at now: MonotonicInstant) {
+    endpoints[Int(slot)].targetFilled(at: now)
+    schedule(slot)
+  }
+
+  /// The owner is about to raise the bound of the target socket's buffer, to upload what `gather` then
+  /// offers, and to set the bound back; after that the socket is to tell when it has room.
+  /// - Returns: octets that wait; 0: there is nothing to do.
+  package mutating func beginRelief(_ slot: UInt32) -> Int {
+    guard flows[slot].marks.contains(.hasSocket), flows[slot].relay.writesTarget,
+      !flows[slot].marks.contains(.broken)
+    else { return 0 }
+    let octets = endpoints[Int(slot)].receive.untakenOctets
+    guard octets > 0 else { return 0 }
+    endpoints[Int(slot)].targetRelieved()
+    flows[slot].marks.insert(.writable)
+    counters.reliefs += 1
+    return octets
+  }
+
+  /// The bound is set back.
+  package mutating func endRelief(_ slot: UInt32) { flows[slot].marks.remove(.writable) }
 
   /// Writing failed for good. What the target said before it went is still to be read, as fast as
   /// the client takes it; its end, whatever it looks like, is then a reset.

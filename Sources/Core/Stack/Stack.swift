@@ -69,6 +69,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var flowsReset: UInt64 = 0
   package var flowsExpired: UInt64 = 0
   package var flowsEvicted: UInt64 = 0
+  /// Times that a stalled target's socket was made to take what was kept.
+  package var reliefs: UInt64 = 0
   package var cookiesSent: UInt64 = 0
   package var cookiesAccepted: UInt64 = 0
   package var refusals: UInt64 = 0

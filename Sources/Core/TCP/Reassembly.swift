@@ -7,23 +7,28 @@ import Wire
 // The store maps sequence numbers to memory: the octet with sequence number s lies in the chunk
 // (s - base) / chunkOctets of a ring of chunks, at (s - base) % chunkOctets. A segment is copied to
 // its place once and read from there, so filling a gap moves nothing. Runs in front of a gap are
-// kept as sorted intervals, which are the SACK blocks too. The ring is as long as the widest window
-// that is ever advertised, so that nothing that was offered room can lack it; the number of
+// kept as sorted intervals, which are the SACK blocks too. The ring's table is short and in the store;
+// when the data spans more, it moves to a chunk of the pool. It is then as long as the widest window
+// that is ever advertised, so that nothing that was offered room can lack it. The number of
 // intervals is bounded, and a segment that would need one more is dropped (the peer has it still).
 
 package struct ReceiveStore: BitwiseCopyable {
-  /// Chunks of the ring.
-  static let chunksMax = 66
+  /// Chunks of the ring while its table lies in the store itself.
+  static let nearChunks = 20
+  /// Chunks of the ring once its table has a chunk of its own.
+  static let farChunks = 1026
   /// The widest window that the ring can hold wherever in a chunk it begins, octets.
-  package static let windowOctetsMax = (chunksMax - 2) * ChunkPool.chunkOctets
+  package static let windowOctetsMax = (farChunks - 2) * ChunkPool.chunkOctets
   /// Runs in front of a gap that are kept.
-  package static let runsMax = 32
+  package static let runsMax = 128
 
   /// The sequence number of the first octet of the ring's first chunk.
   private var base: SequenceNumber
   private var first: Int = 0
-  private var chunks: [66 of UInt32]
-  private var runs: [32 of SACKBlock]
+  private var chunks: [20 of UInt32]
+  /// The chunk that holds the ring's table, when it is far.
+  private var table = ChunkPool.none
+  private var runs: [128 of SACKBlock]
   /// Runs in front of a gap.
   package private(set) var runCount: Int = 0
   /// The run that the latest arrival extended: the first SACK block (RFC 2018 §4).
@@ -58,17 +63,22 @@ package struct ReceiveStore: BitwiseCopyable {
   ) -> Int {
     var position = start.distance(from: base)
     precondition(
-      position >= 0 && position + count <= Self.chunksMax * ChunkPool.chunkOctets, "window")
+      position >= 0 && position + count <= Self.farChunks * ChunkPool.chunkOctets, "window")
+    if position + count > ringChunks * ChunkPool.chunkOctets {
+      guard moveTable(pool: &pool) else { return 0 }
+    }
     var done = 0
     while done < count {
-      let slot = (first + position / ChunkPool.chunkOctets) % Self.chunksMax
-      if chunks[slot] == ChunkPool.none {
-        guard let chunk = pool.take() else { return done }
-        chunks[slot] = chunk
+      let index = position / ChunkPool.chunkOctets
+      var chunk = chunk(index, pool: pool)
+      if chunk == ChunkPool.none {
+        guard let taken = pool.take() else { return done }
+        chunk = taken
+        setChunk(index, taken, pool: pool)
       }
       let at = position % ChunkPool.chunkOctets
       let n = min(count - done, ChunkPool.chunkOctets - at)
-      (pool.address(chunks[slot]) + at).copyMemory(from: octets + done, byteCount: n)
+      (pool.address(chunk) + at).copyMemory(from: octets + done, byteCount: n)
       done += n
       position += n
     }
@@ -126,7 +136,7 @@ package struct ReceiveStore: BitwiseCopyable {
     var count = 0
     var octets = 0
     while left > 0, count < slices.count {
-      let chunk = chunks[(first + position / ChunkPool.chunkOctets) % Self.chunksMax]
+      let chunk = chunk(position / ChunkPool.chunkOctets, pool: pool)
       guard chunk != ChunkPool.none else { break }
       let at = position % ChunkPool.chunkOctets
       let n = min(left, ChunkPool.chunkOctets - at)
@@ -143,9 +153,10 @@ package struct ReceiveStore: BitwiseCopyable {
   mutating func release(before edge: SequenceNumber, pool: inout ChunkPool) {
     var whole = edge.distance(from: base) / ChunkPool.chunkOctets
     while whole > 0 {
-      if chunks[first] != ChunkPool.none { pool.give(chunks[first]) }
-      chunks[first] = ChunkPool.none
-      first = (first + 1) % Self.chunksMax
+      let chunk = chunk(0, pool: pool)
+      if chunk != ChunkPool.none { pool.give(chunk) }
+      setChunk(0, ChunkPool.none, pool: pool)
+      first = first + 1 == ringChunks ? 0 : first + 1
       base = base + ChunkPool.chunkOctets
       whole -= 1
     }
@@ -153,11 +164,52 @@ package struct ReceiveStore: BitwiseCopyable {
 
   /// Gives back every chunk.
   mutating func discard(pool: inout ChunkPool) {
-    for slot in 0..<Self.chunksMax where chunks[slot] != ChunkPool.none {
-      pool.give(chunks[slot])
-      chunks[slot] = ChunkPool.none
+    for index in 0..<ringChunks {
+      let chunk = chunk(index, pool: pool)
+      guard chunk != ChunkPool.none else { continue }
+      pool.give(chunk)
+      setChunk(index, ChunkPool.none, pool: pool)
     }
+    if table != ChunkPool.none { pool.give(table) }
+    table = ChunkPool.none
+    first = 0
     runCount = 0
+  }
+
+  // MARK: The ring
+
+  private var ringChunks: Int { table == ChunkPool.none ? Self.nearChunks : Self.farChunks }
+
+  /// Where in the table the ring's chunk number `index` is noted.
+  private func slot(_ index: Int) -> Int {
+    let slot = first + index
+    return slot >= ringChunks ? slot - ringChunks : slot
+  }
+
+  private func chunk(_ index: Int, pool: borrowing ChunkPool) -> UInt32 {
+    guard table != ChunkPool.none else { return chunks[slot(index)] }
+    return pool.address(table).load(fromByteOffset: slot(index) * 4, as: UInt32.self)
+  }
+
+  private mutating func setChunk(_ index: Int, _ chunk: UInt32, pool: borrowing ChunkPool) {
+    guard table != ChunkPool.none else {
+      chunks[slot(index)] = chunk
+      return
+    }
+    pool.address(table).storeBytes(of: chunk, toByteOffset: slot(index) * 4, as: UInt32.self)
+  }
+
+  /// Moves the table into a chunk of its own. False when the pool is spent.
+  private mutating func moveTable(pool: inout ChunkPool) -> Bool {
+    guard table == ChunkPool.none, let taken = pool.take() else { return false }
+    let memory = pool.address(taken)
+    for index in 0..<Self.farChunks {
+      let chunk = index < Self.nearChunks ? chunks[slot(index)] : ChunkPool.none
+      memory.storeBytes(of: chunk, toByteOffset: index * 4, as: UInt32.self)
+    }
+    table = taken
+    first = 0
+    return true
   }
 
   private mutating func removeRuns(_ range: Range<Int>) {

@@ -26,7 +26,7 @@ package struct ReceiveSide: BitwiseCopyable {
   private(set) var lastAcknowledgment: SequenceNumber
   /// The peer's FIN, when it has arrived, in order or not.
   private var finish = SequenceNumber(0)
-  private var windowLimit: UInt32
+  package private(set) var window: ReceiveWindow
   private var store = noSlot
   private var pendingHead = noSlot
   private var pendingTail = noSlot
@@ -43,13 +43,18 @@ package struct ReceiveSide: BitwiseCopyable {
   /// An acknowledgement is due with the next transmission.
   var acknowledgeNow = false
 
-  package init(initial: SequenceNumber, scale: UInt8, windowLimit: UInt32) {
+  /// - Parameters:
+  ///   - windowOctets: what is offered at first.
+  ///   - windowOctetsMax: what may come to be offered to a client far away.
+  package init(
+    initial: SequenceNumber, scale: UInt8, windowOctets: UInt32, windowOctetsMax: UInt32
+  ) {
     next = initial + 1
     taken = initial + 1
     advertised = initial + 1
     lastAcknowledgment = initial + 1
     self.scale = scale
-    self.windowLimit = windowLimit
+    window = ReceiveWindow(usual: windowOctets, widest: windowOctetsMax, start: initial + 1)
   }
 
   /// The end of in-order payload, the FIN aside.
@@ -131,7 +136,7 @@ package struct ReceiveSide: BitwiseCopyable {
   /// In-order payload, to be read where it lies until the turn ends. The chunks to keep it in are
   /// made sure of first, so that what was accepted is never dropped.
   private mutating func append(_ slice: Slice, memory: inout TCPMemory) -> Bool {
-    let reserve = memory.pendingChunks + slice.octets / ChunkPool.chunkOctets + 2
+    let reserve = memory.pendingChunks + slice.octets / ChunkPool.chunkOctets + 3
     guard memory.chunks.available >= reserve, memory.stores.available > memory.pending.count,
       let slot = memory.pending.take(PendingSlice(slice))
     else {
@@ -158,7 +163,7 @@ package struct ReceiveSide: BitwiseCopyable {
       return false
     }
     let index = store
-    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 2
+    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 3
     else {
       memory.drops.count(.memoryFull)
       releaseStoreIfEmpty(memory: &memory)
@@ -209,8 +214,10 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// The target's socket took the first `octets` of what was gathered.
+  /// - Parameter roundTrip: see `ReceiveWindow.targetTook`.
   package mutating func took(
-    _ octets: Int, segmentOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    _ octets: Int, segmentOctets: Int, roundTrip: UInt32, at now: MonotonicInstant,
+    memory: inout TCPMemory
   ) {
     guard octets > 0 else { return }
     var fromPending = octets
@@ -225,6 +232,9 @@ package struct ReceiveSide: BitwiseCopyable {
       memory.stores.pointer(store).pointee.release(before: taken, pool: &memory.chunks)
       releaseStoreIfEmpty(memory: &memory)
     }
+    window.targetTook(
+      upTo: taken, isDrained: isDrained, roundTrip: roundTrip,
+      mayWiden: memory.chunks.available > Int(memory.chunks.capacity) / 2, at: now)
     unacknowledgedOctets += UInt32(octets)
     if Int(unacknowledgedOctets) > segmentOctets || wasNarrow || store != noSlot {
       acknowledgeNow = true
@@ -297,7 +307,25 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// Offers more from now on, never less.
-  mutating func widen(to octets: UInt32) { windowLimit = max(windowLimit, octets) }
+  mutating func widenWindow(to octets: UInt32, max: UInt32) {
+    window.widen(to: octets, widest: max)
+  }
+
+  /// The target's socket did not take all that was gathered.
+  mutating func targetFilled(at now: MonotonicInstant) {
+    if !isDrained { window.targetFilled(at: now) }
+  }
+
+  /// Whether what is kept has to be taken by the target's socket now; asked once.
+  mutating func reliefIsDue(at now: MonotonicInstant) -> Bool {
+    window.reliefIsDue(at: now) && !isDrained
+  }
+
+  /// It was made to take it, or as much as it could.
+  mutating func relieved() { window.relieved(at: taken) }
+
+  /// The target's socket has room: the window that was held back opens.
+  mutating func targetHasRoom() { if window.targetHasRoom() { acknowledgeNow = true } }
 
   // MARK: Acknowledging
 
@@ -313,10 +341,11 @@ package struct ReceiveSide: BitwiseCopyable {
     let shift = unscaled ? 0 : Int(scale)
     let unit = 1 << shift
     var edge = advertised
-    if untakenOctets == Int(pendingOctets) {  // the target keeps up
-      let open = taken + Int(windowLimit)
+    if untakenOctets == Int(pendingOctets), !window.isHeldBack {  // the target keeps up
+      let limit = Int(window.limit)
+      let open = taken + limit
       // receiver's silly window avoidance (RFC 1122 §4.2.3.3)
-      if open.distance(from: advertised) >= min(Int(windowLimit) / 2, segmentOctets) { edge = open }
+      if open.distance(from: advertised) >= min(limit / 2, segmentOctets) { edge = open }
     }
     let wanted = max(0, edge.distance(from: acknowledgment))
     let floor = max(0, advertised.distance(from: acknowledgment))

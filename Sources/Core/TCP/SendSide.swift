@@ -34,6 +34,7 @@ package struct SendSide: BitwiseCopyable {
   let peerScale: UInt8
   let usesSACK: Bool
   let bufferMax: UInt32
+  let bufferMaxFar: UInt32
   var duplicateAcknowledgments: UInt8 = 0
   var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
@@ -53,6 +54,7 @@ package struct SendSide: BitwiseCopyable {
     self.segmentOctets = segmentOctets
     self.peerScale = peerScale
     bufferMax = settings.sendBufferOctets
+    bufferMaxFar = settings.sendBufferOctetsMax
     congestion = CongestionControl(
       algorithm: settings.algorithm, segmentOctets: Int(segmentOctets))
   }
@@ -77,9 +79,21 @@ package struct SendSide: BitwiseCopyable {
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take.
   func bufferRoom(pool: borrowing ChunkPool) -> Int {
-    let wanted = min(Int(bufferMax), max(2 * Int(congestion.window), 256 * 1024))
+    let wanted = min(bufferBound, max(2 * Int(congestion.window), 256 * 1024))
     return max(0, wanted - Int(buffer.octets))
   }
+
+  /// The buffer's bound: in proportion to the least round trip once that is far.
+  private var bufferBound: Int {
+    guard estimator.least != .max, estimator.least > Self.farRoundTrip else {
+      return Int(bufferMax)
+    }
+    return min(
+      Int(bufferMaxFar), Int(bufferMax) * Int(estimator.least) / Int(Self.farRoundTrip))
+  }
+
+  /// Microseconds.
+  static let farRoundTrip: UInt32 = 10_000
 
   mutating func queueFinish() { finishQueued = true }
 

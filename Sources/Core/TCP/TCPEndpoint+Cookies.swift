@@ -51,6 +51,7 @@ extension TCPEndpoint {
   private static func narrow(_ settings: TCPSettings) -> TCPSettings {
     var settings = settings
     settings.windowOctets = min(settings.windowOctets, SYNCookies.windowOctets)
+    settings.windowOctetsMax = settings.windowOctets
     return settings
   }
 
@@ -60,6 +61,8 @@ extension TCPEndpoint {
   /// The target of a client that was answered before it is connected: from now on the window is what
   /// it would have been.
   package mutating func targetConnected(settings: TCPSettings) {
-    receive.widen(to: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF))
+    receive.widenWindow(
+      to: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF),
+      max: peerScales ? settings.windowOctetsMax : 0xFFFF)
   }
 }

@@ -61,14 +61,15 @@ package struct TCPEndpoint: BitwiseCopyable {
       usesSACK: options.sackPermitted, settings: settings)
     receive = ReceiveSide(
       initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
-      windowLimit: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF))
+      windowOctets: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF),
+      windowOctetsMax: peerScales ? settings.windowOctetsMax : 0xFFFF)
     send.openWindow(syn)
   }
 
   /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.
   static let segmentOctetsMin: UInt16 = 88
-  /// The shift of the windows that we advertise: 8 MiB in steps of 128 octets.
-  static let windowScale: UInt8 = 7
+  /// The shift of the windows that we advertise: 16 MiB in steps of 256 octets.
+  static let windowScale: UInt8 = 8
   /// SYN-ACKs without an answer before the connection is given up.
   static let answersMax: UInt8 = 5
 
@@ -90,7 +91,23 @@ package struct TCPEndpoint: BitwiseCopyable {
 
   /// The target's socket took this many octets of what was gathered.
   package mutating func took(_ octets: Int, at now: MonotonicInstant, memory: inout TCPMemory) {
-    receive.took(octets, segmentOctets: Int(send.segmentOctets), at: now, memory: &memory)
+    receive.took(
+      octets, segmentOctets: Int(send.segmentOctets), roundTrip: send.estimator.least, at: now,
+      memory: &memory)
+  }
+
+  /// The target's socket did not take all that was gathered: what it left will want relief.
+  package mutating func targetFilled(at now: MonotonicInstant) { receive.targetFilled(at: now) }
+
+  /// The target's socket took what was kept beyond its bound, or as much as it could: the window stays
+  /// closed until it has room.
+  package mutating func targetRelieved() { receive.relieved() }
+
+  /// The target's socket has room again.
+  /// - Returns: whether the client is to be told.
+  package mutating func targetHasRoom() -> Bool {
+    receive.targetHasRoom()
+    return receive.acknowledgeNow
   }
 
   /// The turn ends: keeps what the target did not take.
@@ -409,7 +426,7 @@ package struct TCPEndpoint: BitwiseCopyable {
   package var nextDeadline: MonotonicInstant {
     min(
       min(send.retransmitAt, min(send.reorderAt, send.recovery.tailProbeAt)),
-      min(receive.acknowledgeAt, timeWaitUntil))
+      min(receive.acknowledgeAt, min(receive.window.reliefAt, timeWaitUntil)))
   }
 
   /// - Returns: `.transmit`, or `.closed` when TIME-WAIT is over or the peer is given up.
@@ -421,6 +438,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       return .closed
     }
     receive.acknowledgmentIsDue(at: now)
+    let relief: SegmentOutcome = receive.reliefIsDue(at: now) ? .relieve : []
     switch state {
     case .synReceived:
       guard send.retransmitAt <= now else { break }
@@ -440,6 +458,6 @@ package struct TCPEndpoint: BitwiseCopyable {
       }
     case .listen, .finWait2, .timeWait, .closed: break
     }
-    return .transmit
+    return relief.union(.transmit)
   }
 }

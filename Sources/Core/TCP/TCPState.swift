@@ -65,6 +65,8 @@ package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
   package static let timeWait = SegmentOutcome(rawValue: 1 << 8)
   /// A SYN of a later incarnation reached TIME-WAIT (RFC 6191): forget this endpoint, take the SYN.
   package static let reincarnated = SegmentOutcome(rawValue: 1 << 9)
+  /// What the target has not taken must be taken by its socket now (`ReceiveWindow`).
+  package static let relieve = SegmentOutcome(rawValue: 1 << 10)
 }
 
 /// A checked segment.
@@ -85,19 +87,27 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
   package var segmentOctets: UInt16
   /// The receive window, octets.
   package var windowOctets: UInt32
+  /// What the receive window may grow to for a client far away, octets.
+  package var windowOctetsMax: UInt32
   /// Octets kept towards the peer.
   package var sendBufferOctets: UInt32
+  /// Octets kept towards a peer far away.
+  package var sendBufferOctetsMax: UInt32
   package var algorithm: CongestionControl.Algorithm
   /// 2·MSL (RFC 9293 §3.6.1), shorter as kernels have it.
   package var timeWait: Interval
 
   package init(
-    segmentOctets: UInt16, windowOctets: UInt32 = 960 * 1024, sendBufferOctets: UInt32 = 4 << 20,
+    segmentOctets: UInt16, windowOctets: UInt32 = 960 * 1024,
+    windowOctetsMax: UInt32 = UInt32(ReceiveStore.windowOctetsMax),
+    sendBufferOctets: UInt32 = 4 << 20, sendBufferOctetsMax: UInt32 = 16 << 20,
     algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60)
   ) {
     self.segmentOctets = segmentOctets
     self.windowOctets = min(windowOctets, UInt32(ReceiveStore.windowOctetsMax))
+    self.windowOctetsMax = min(windowOctetsMax, UInt32(ReceiveStore.windowOctetsMax))
     self.sendBufferOctets = sendBufferOctets
+    self.sendBufferOctetsMax = max(sendBufferOctets, sendBufferOctetsMax)
     self.algorithm = algorithm
     self.timeWait = timeWait
   }

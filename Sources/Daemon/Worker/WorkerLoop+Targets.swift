@@ -36,6 +36,7 @@ extension WorkerLoop {
       if !stack.take(.upload, of: slot).isEmpty {
         if isTCP { upload(slot) } else { uploadDatagrams(slot) }
       }
+      if !stack.take(.relieveTarget, of: slot).isEmpty { relieve(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }
     stack.endTargetPass()
@@ -103,11 +104,14 @@ extension WorkerLoop {
     _ socket: consuming TargetSocket, _ slot: UInt32, connected: Bool
   ) throws(SystemError) {
     try epoll.add(
-      socket.number, token: stack.handle(slot).token,
-      interests: [.readable, .writable, .urgent, .readHangup, .edgeTriggered])
+      socket.number, token: stack.handle(slot).token, interests: Self.targetInterests)
     (sockets + Int(slot)).initialize(to: socket)
     stack.opened(slot, connected: connected, at: now)
   }
+
+  private static let targetInterests: EpollInterests = [
+    .readable, .writable, .urgent, .readHangup, .edgeTriggered,
+  ]
 
   private mutating func closeTarget(_ slot: UInt32, abort: Bool) {
     guard stack.hasSocket(slot) else { return }
@@ -162,6 +166,25 @@ extension WorkerLoop {
         stack.targetWriteFailed(slot, at: now)
         return
       }
+    }
+  }
+
+  /// Has a stalled target's socket take what is kept for it, so that it can be acknowledged. Best
+  /// effort: without the privilege the kernel's own bound stays.
+  private mutating func relieve(_ slot: UInt32) {
+    let octets = stack.beginRelief(slot)
+    guard octets > 0 else { return }
+    let bound = sockets[Int(slot)].raiseSendBuffer(by: octets)
+    upload(slot)
+    if let bound { sockets[Int(slot)].restoreSendBuffer(bound) }
+    stack.endRelief(slot)
+    do throws(SystemError) {
+      // Asked anew, the kernel notes that somebody waits for room, or says that there is some.
+      try epoll.modify(
+        sockets[Int(slot)].number, token: stack.handle(slot).token,
+        interests: Self.targetInterests)
+    } catch {
+      stack.targetWriteFailed(slot, at: now)
     }
   }
 

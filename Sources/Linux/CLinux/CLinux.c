@@ -11,6 +11,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -51,6 +52,41 @@ int clinux_unacknowledged_octets(int socket) {
   int octets = 0;
   int result = ioctl(socket, SIOCOUTQ, &octets);
   return result < 0 ? -errno : octets;
+}
+
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+
+static int send_buffer(int socket) {
+  int octets = 0;
+  socklen_t size = sizeof octets;
+  return getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &octets, &size) < 0 ? -errno : octets;
+}
+
+// The kernel doubles what it is told. SO_SNDBUF would do without the privilege, but within
+// net.core.wmem_max, which is less than what a socket that has been busy has been given already.
+static int set_send_buffer(int socket, int octets) {
+  int half = octets / 2;
+  return (int)answer(setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof half));
+}
+
+int clinux_raise_send_buffer(int socket, int octets) {
+  uint32_t words[9];
+  int before = send_buffer(socket);
+  int result = clinux_socket_memory(socket, words);
+  if (before < 0 || result < 0) return before < 0 ? before : result;
+  // Word 5, SK_MEMINFO_WMEM_QUEUED: what is queued with its overhead, which new octets have too.
+  int64_t wanted = (int64_t)words[5] + 2 * (int64_t)octets + 65536;
+  if (wanted <= before) return 0;
+  result = set_send_buffer(socket, wanted > INT_MAX ? INT_MAX : (int)wanted);
+  return result < 0 ? result : before;
+}
+
+void clinux_restore_send_buffer(int socket, int octets) {
+  int unlocked = 0;
+  set_send_buffer(socket, octets);
+  setsockopt(socket, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof unlocked);
 }
 
 int clinux_socket_memory(int socket, uint32_t words[9]) {

@@ -146,6 +146,19 @@ extension TargetSocket {
     return answer >= 0 ? Int(answer) : nil
   }
 
+  /// Raises the send buffer's bound so that it takes `octets` more than it holds.
+  ///
+  /// - Returns: the bound before, for `restoreSendBuffer`; nil when it stays as it is, because it
+  ///   suffices or for want of CAP_NET_ADMIN.
+  package func raiseSendBuffer(by octets: Int) -> CInt? {
+    let answer = clinux_raise_send_buffer(number, CInt(clamping: octets))
+    return answer > 0 ? answer : nil
+  }
+
+  /// Sets the bound back and leaves it to the kernel again (SO_BUF_LOCK, Linux 5.15; earlier ones keep
+  /// it as it is set here).
+  package func restoreSendBuffer(_ bound: CInt) { clinux_restore_send_buffer(number, bound) }
+
   /// Octets that the next send takes without `wouldBlock`, at least, as long as nothing else competes
   /// for the kernel's memory: the send buffer's bound less what is queued, with the queue's own
   /// overhead counted (SO_MEMINFO). The kernel raises the bound as the path asks for it, but only after

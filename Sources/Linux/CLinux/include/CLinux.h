@@ -38,6 +38,13 @@ int clinux_unacknowledged_octets(int socket);
 // SO_MEMINFO: the nine words of SK_MEMINFO_* (linux/sock_diag.h), zero where the kernel gave fewer.
 int clinux_socket_memory(int socket, uint32_t words[9]);
 
+// Raises SO_SNDBUF so that the socket takes so many octets more than it holds. Returns the bound before,
+// 0 when it suffices as it is, -EPERM without CAP_NET_ADMIN.
+int clinux_raise_send_buffer(int socket, int octets);
+
+// Sets SO_SNDBUF back and leaves it to the kernel's own adjustment again (SO_BUF_LOCK, Linux 5.15).
+void clinux_restore_send_buffer(int socket, int octets);
+
 // getrandom(2), flags 0.
 long clinux_random(void *memory, size_t octets);
 

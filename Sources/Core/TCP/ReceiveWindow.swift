@@ -1,0 +1,102 @@
+import Primitives
+import Wire
+
+// How much a client may send ahead of what the target has taken.
+//
+// Near clients get the usual window. A window that is too small for the path shows: a whole one of it
+// is taken within two round trips. It is then doubled, up to the widest, so that a client far away
+// fills the path while a near one pins no more than it needs. The least round trip counts, not the
+// smoothed one, which the window's own queue would raise.
+//
+// A target that takes nothing stalls the client too, whose octets are kept and not acknowledged, since
+// nobody but us has them. Its retransmission timer must not find them so: shortly before it would, the
+// owner is asked to have the target's socket take what is kept, whatever its buffer's bound (relief).
+// Then everything is acknowledged, the window closes as the target's own would, and the client waits
+// for as long as it likes. It opens again when the socket has room, half as wide as before: a target
+// that stalls is not to be given that much again, until it has taken a whole window in one go.
+
+package struct ReceiveWindow: BitwiseCopyable, Sendable {
+  /// What is kept this long without progress is to be relieved: less than any peer's least
+  /// retransmission time-out, which is 200 ms among kernels.
+  package static let reliefDelay = Interval.milliseconds(150)
+  /// The narrowest that stalls make a window, octets.
+  static let narrowest: UInt32 = 128 * 1024
+  /// Round trips shorter than this ask for no wider window, microseconds.
+  static let nearRoundTrip: UInt32 = 2_000
+
+  /// Octets offered ahead of what the target has taken.
+  package private(set) var limit: UInt32
+  private var usual: UInt32
+  private var widest: UInt32
+  /// A window's worth from where the present measurement began.
+  private var measuredEdge: SequenceNumber
+  private var measuredSince = MonotonicInstant.zero
+  /// When the owner is to be asked for relief.
+  package private(set) var reliefAt = MonotonicInstant.distantFuture
+  /// The target's socket holds more than it should: nothing more is offered.
+  package private(set) var isHeldBack = false
+
+  init(usual: UInt32, widest: UInt32, start: SequenceNumber) {
+    limit = usual
+    self.usual = usual
+    self.widest = max(usual, widest)
+    measuredEdge = start + Int(usual)
+  }
+
+  /// Offers more from now on, never less.
+  mutating func widen(to usual: UInt32, widest: UInt32) {
+    self.usual = max(self.usual, usual)
+    self.widest = max(self.widest, widest)
+    limit = max(limit, usual)
+  }
+
+  /// The target took octets up to `edge`.
+  /// - Parameters:
+  ///   - isDrained: nothing is left that it could take.
+  ///   - roundTrip: the least one to the client, microseconds; `.max` when none is known.
+  ///   - mayWiden: there is memory for a wider window.
+  mutating func targetTook(
+    upTo edge: SequenceNumber, isDrained: Bool, roundTrip: UInt32, mayWiden: Bool,
+    at now: MonotonicInstant
+  ) {
+    if reliefAt != .distantFuture {
+      reliefAt = isDrained ? .distantFuture : now + Self.reliefDelay
+    }
+    guard measuredEdge.precedesOrEquals(edge) else { return }
+    if limit < usual {
+      limit = min(usual, limit * 2)
+    } else if limit < widest, mayWiden, roundTrip != .max, roundTrip >= Self.nearRoundTrip,
+      (now - measuredSince).microseconds <= 2 * Int(roundTrip)
+    {
+      limit = min(widest, limit * 2)
+    }
+    measuredEdge = edge + Int(limit)
+    measuredSince = now
+  }
+
+  /// The target's socket did not take all that there was.
+  mutating func targetFilled(at now: MonotonicInstant) {
+    if reliefAt == .distantFuture, !isHeldBack { reliefAt = now + Self.reliefDelay }
+  }
+
+  /// Whether relief is due now; asked once.
+  mutating func reliefIsDue(at now: MonotonicInstant) -> Bool {
+    guard reliefAt <= now else { return false }
+    reliefAt = .distantFuture
+    return true
+  }
+
+  /// The target's socket was made to take what was kept.
+  mutating func relieved(at edge: SequenceNumber) {
+    isHeldBack = true
+    limit = max(min(limit, Self.narrowest), limit / 2)
+    measuredEdge = edge + Int(limit)
+  }
+
+  /// The target's socket has room again.
+  /// - Returns: whether the window was held back.
+  mutating func targetHasRoom() -> Bool {
+    defer { isHeldBack = false }
+    return isHeldBack
+  }
+}

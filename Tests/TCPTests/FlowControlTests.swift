@@ -1,0 +1,162 @@
+import Primitives
+import TCP
+import Testing
+import Wire
+
+// How much a client may send ahead: windows that follow the distance, and targets that stall.
+
+@Suite("Flow control: the window grows with the path (RFC 7323 §2, dynamic right-sizing)")
+struct WindowGrowthTests {
+  /// A client that keeps the window full, at a distance.
+  private func upload(
+    _ windows: Int, roundTrip: Interval, from start: Int = 1
+  ) -> (position: Int, window: Int) {
+    var position = start
+    var window = 65_535
+    for _ in 0..<windows {
+      let end = position + window
+      var next = position
+      while next < end {
+        let octets = min(60_000, end - next)
+        inject(".", next...next + octets, ack: 1)
+        next += octets
+      }
+      let last = expectAnything().last
+      position = next
+      if let last, last.acknowledgment == next { window = last.window }
+      advance(by: roundTrip)
+      if let last = expectAnything().last, last.acknowledgment == next { window = last.window }
+    }
+    return (position, window)
+  }
+
+  @Test("a client 100 ms away that fills the window is offered up to 16 MiB")
+  func far() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .milliseconds(100))
+      #expect(upload(2, roundTrip: .milliseconds(100)).window <= 2 * 960 * 1024)
+    }
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .milliseconds(100))
+      #expect(upload(8, roundTrip: .milliseconds(100)).window == 0xFFFF << 8)
+    }
+  }
+
+  @Test("a client that sends less than half a window in two round trips is offered no more")
+  func slow() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .milliseconds(100))
+      #expect(upload(8, roundTrip: .milliseconds(250)).window == 960 * 1024)
+    }
+  }
+
+  @Test("a near client is offered the usual window, however fast it is")
+  func near() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .microseconds(200))
+      #expect(upload(20, roundTrip: .microseconds(100)).window == 960 * 1024)
+    }
+  }
+
+  @Test("a window is not widened when half of the payload pool is in use")
+  func pressed() throws {
+    try Script.run(target: .nothing, memoryOctets: 1 << 20) {
+      handshake(wscale: 8, roundTrip: .milliseconds(100))
+      inject(".", 1...60_001, ack: 1)
+      inject(".", 60_001...120_001, ack: 1)
+      expectAnything()
+    }
+  }
+
+  @Test("towards a client far away more is kept than towards a near one")
+  func sendBuffer() throws {
+    for (roundTrip, bound) in [(5, 4 << 20), (20, 8 << 20), (200, 16 << 20)] {
+      try Script.run(mss: 60_000, memoryOctets: 128 << 20) {
+        handshake(
+          mss: 60_000, sack: true, wscale: 10, window: 60_000_000,
+          roundTrip: .milliseconds(roundTrip))
+        var said = 0
+        var acknowledged = 1
+        for _ in 0..<16 {
+          said += targetSays(64 << 20)
+          for segment in expectAnything() {
+            acknowledged = max(acknowledged, segment.range.upperBound)
+          }
+          advance(by: .milliseconds(roundTrip))
+          inject(".", 1...1, ack: acknowledged, window: 60_000_000)
+          for segment in expectAnything() {
+            acknowledged = max(acknowledged, segment.range.upperBound)
+          }
+        }
+        said += targetSays(64 << 20)
+        expectAnything()
+        let kept = Script.current?.endpoint.map { Int($0.send.buffer.octets) } ?? 0
+        #expect(kept > bound - (64 << 10) && kept <= bound, "\(roundTrip) ms, \(said)")
+      }
+    }
+  }
+}
+
+@Suite("Flow control: a target that stalls (RFC 9293 §3.8.6)")
+struct StalledTargetTests {
+  @Test("what is kept for 150 ms without progress asks for relief, once")
+  func asks() throws {
+    try Script.run(target: .octets(500)) {
+      handshake(wscale: 8)
+      inject("P.", 1...1001, ack: 1)
+      targetFills()
+      advance(by: .milliseconds(149))
+      expectNoEvent(.relieve)
+      advance(by: .milliseconds(1))
+      expectEvent(.relieve)
+      expectAnything()
+    }
+  }
+
+  @Test("progress puts it off, and an end of the stall calls it off")
+  func progress() throws {
+    try Script.run(target: .octets(500)) {
+      handshake(wscale: 8)
+      inject("P.", 1...1001, ack: 1)
+      targetFills()
+      advance(by: .milliseconds(100))
+      targetTakes(.octets(100))
+      advance(by: .milliseconds(100))
+      expectNoEvent(.relieve)
+      targetTakes(.everything)
+      advance(by: .seconds(10))
+      expectNoEvent(.relieve)
+      expectAnything()
+    }
+  }
+
+  @Test("relieved, everything is acknowledged, the window closes, and opens when there is room")
+  func closes() throws {
+    try Script.run(target: .nothing, window: 100_000) {
+      handshake(wscale: 8)
+      inject("P.", 1...60_001, ack: 1)
+      targetFills()
+      advance(by: .milliseconds(150))
+      expectEvent(.relieve)
+      targetIsRelieved()
+      targetTakes(.everything)
+      let acknowledgment = expectAnything().last
+      #expect(acknowledgment?.acknowledgment == 60_001)
+      #expect((acknowledgment?.window ?? 0) <= 65_535 - 60_000 + 256)
+      let left = (acknowledgment?.window ?? 0) & ~0xFF
+      inject("P.", 60_001...60_001 + left, ack: 1)
+      let full = expectAnything().last
+      #expect(full?.acknowledgment == 60_001 + left)
+      #expect((full?.window ?? 0) < 256)
+      // the client probes for an hour and is answered each time
+      for _ in 0..<60 {
+        advance(by: .seconds(60))
+        inject(".", 60_000 + left...60_000 + left, ack: 1)
+        expect(".", 1...1, ack: 60_001 + left)
+      }
+      targetHasRoom()
+      let opened = expectAnything().last
+      #expect((opened?.window ?? 0) > 60_000)
+    }
+  }
+}
