@@ -106,4 +106,27 @@ import Wire
     #expect(unacknowledged > 0 && unacknowledged <= sent + rest * 4096)
     withExtendedLifetime(peer) {}
   }
+
+  @Test("a full socket takes what it is made to take, and is then as full as before")
+  func takesMore() throws {
+    let listener = try PeerSocket(loopback, type: SOCK_STREAM, listening: true)
+    let socket = try established(TargetSocket.dialTCP(loopback, port: listener.port))
+    let peer = try listener.accept()
+    var rounds = 0
+    while rounds < 10_000, !send([UInt8](repeating: 7, count: 60_000), on: socket).isBlocked {
+      rounds += 1
+    }
+    let before = socket.unacknowledgedOctets() ?? 0
+    let bound = try #require(socket.raiseSendBuffer(by: 1 << 20))
+    var taken = 0
+    while taken < 1 << 20 {
+      let part = [UInt8](repeating: 8, count: min(60_000, 1 << 20 - taken))
+      taken += try #require(send(part, on: socket).octetCount)
+    }
+    socket.restoreSendBuffer(bound)
+    #expect(send([1], on: socket).isBlocked)
+    #expect((socket.unacknowledgedOctets() ?? 0) >= before + 1 << 20)
+    #expect(socket.sendRoom() == 0)
+    withExtendedLifetime(peer) {}
+  }
 }

@@ -104,7 +104,7 @@ final class Conversation {
       throw fault("acknowledges \(acknowledgment) after \(acknowledged)")
     }
     acknowledged = acknowledgment
-    let shift = segment.has(Flag.syn) || plan.client.scale == nil ? 0 : 7
+    let shift = segment.has(Flag.syn) || plan.client.scale == nil ? 0 : 8
     let right = acknowledgment + Int(segment.window) << shift
     // A SYN-ACK that comes again cannot say more than 64 KiB (RFC 7323 §2.2).
     guard right >= edge || segment.has(Flag.syn) else {

@@ -97,3 +97,89 @@ struct StallTests {
     #expect(heard == said)
   }
 }
+
+@Suite("Memory pressure: the heaviest idle flow goes first")
+struct MemoryPressureTests {
+  /// Clients that ask for much and take nothing.
+  @discardableResult
+  private func pin(
+    _ world: World, _ count: Int, octets: Int, port: UInt16 = 40_000
+  ) throws -> [UInt32] {
+    var slots: [UInt32] = []
+    for number in 0..<count {
+      let (client, slot) = try connect(world, port: port + UInt16(number))
+      world.sockets[slot]?.saying = [UInt8](repeating: UInt8(number), count: octets)
+      world.socketEvent(slot, readable: true)
+      _ = world.take()
+      world.send(client.packet(.ack, window: 0))
+      slots.append(slot)
+    }
+    _ = world.take()
+    return slots
+  }
+
+  private func connect(_ world: World, port: UInt16) throws -> (client: Client, slot: UInt32) {
+    let before = Set(world.sockets.keys)
+    var client = Client(world, port: port)
+    try client.connect()
+    return (client, try #require(Set(world.sockets.keys).subtracting(before).first))
+  }
+
+  @Test("a newcomer that finds the pool spent gets what the heaviest idle flow kept")
+  func evicts() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 2 << 20)
+    // Each pins what it may: 256 KiB.
+    try pin(world, 8, octets: 200_000)
+    try pin(world, 1, octets: 256 * 1024, port: 41_000)
+    #expect(world.stack.memory.chunks.available <= 8)
+    world.advance(by: .seconds(4))
+    #expect(world.stack.counters.flowsEvicted == 0)
+    world.advance(by: .seconds(2))
+    _ = world.take()
+    var (client, slot) = try connect(world, port: 50_000)
+    world.sockets[slot]?.saying = [UInt8](repeating: 9, count: 300_000)
+    world.socketEvent(slot, readable: true)
+    world.advance(by: .milliseconds(200))
+    var heard = 0
+    for _ in 0..<500 where heard < 300_000 { heard += client.receive().octets.count }
+    #expect(heard == 300_000)
+    #expect(world.stack.counters.flowsEvicted == 1)
+  }
+
+  @Test("octets behind a gap are no life sign: who sends only those is idle")
+  func gaps() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 1 << 20)
+    var clients: [Client] = []
+    for number in 0..<2 {
+      var client = Client(world, port: UInt16(30_000 + number))
+      try client.connect()
+      clients.append(client)
+    }
+    for step in 0..<60 {
+      for client in clients {
+        var ahead = client
+        ahead.sequence &+= UInt32(1000 + step * 1000)
+        world.send(ahead.packet([.ack, .psh], payload: [UInt8](repeating: 3, count: 1000)))
+      }
+      world.advance(by: .milliseconds(200))
+    }
+    #expect(world.stack.memory.chunks.count > 0)
+    _ = world.take()
+    // A pool that others fill: what these two keep is what goes.
+    let others = try pin(world, 6, octets: 300_000)
+    #expect(!others.isEmpty)
+    world.advance(by: .milliseconds(300))
+    #expect(world.stack.counters.flowsEvicted >= 1)
+    let living = Set(world.sockets.keys)
+    #expect(others.allSatisfy { living.contains($0) })
+  }
+
+  @Test("a pool that nobody idle has spent is left alone")
+  func movingFlows() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 1 << 20)
+    try pin(world, 4, octets: 300_000)
+    world.advance(by: .seconds(2))
+    #expect(world.stack.counters.flowsEvicted == 0)
+    #expect(world.stack.flowCount == 4)
+  }
+}

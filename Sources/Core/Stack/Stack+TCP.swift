@@ -26,8 +26,10 @@ extension Stack {
       strangerArrives(arrival, segment, tuple, value, at: now)
       return
     }
+    let refused = memory.drops[.memoryFull]
     let outcome = endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory)
-    if segment.payload.octets > 0 { flows[slot].lastActivity = now }
+    if outcome.contains(.payload) { flows[slot].lastActivity = now }
+    if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
     if outcome.contains(.reincarnated) {
       perform(flows[slot].relay.clientClosed(), slot, at: now)
       strangerArrives(arrival, segment, tuple, value, at: now)

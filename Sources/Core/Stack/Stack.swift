@@ -121,6 +121,8 @@ package struct Stack: ~Copyable {
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
+  /// When the pool may be looked at again: see `relievePressure`.
+  var pressureLookAt = MonotonicInstant.zero
   var fragmentIdentification: UInt32 = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false

@@ -31,6 +31,8 @@ package struct ReceiveStore: BitwiseCopyable {
   private var runs: [128 of SACKBlock]
   /// Runs in front of a gap.
   package private(set) var runCount: Int = 0
+  /// Chunks of payload that are held.
+  private(set) var chunkCount = 0
   /// The run that the latest arrival extended: the first SACK block (RFC 2018 §4).
   private var latest: SequenceNumber
 
@@ -74,6 +76,7 @@ package struct ReceiveStore: BitwiseCopyable {
       if chunk == ChunkPool.none {
         guard let taken = pool.take() else { return done }
         chunk = taken
+        chunkCount += 1
         setChunk(index, taken, pool: pool)
       }
       let at = position % ChunkPool.chunkOctets
@@ -154,7 +157,10 @@ package struct ReceiveStore: BitwiseCopyable {
     var whole = edge.distance(from: base) / ChunkPool.chunkOctets
     while whole > 0 {
       let chunk = chunk(0, pool: pool)
-      if chunk != ChunkPool.none { pool.give(chunk) }
+      if chunk != ChunkPool.none {
+        pool.give(chunk)
+        chunkCount -= 1
+      }
       setChunk(0, ChunkPool.none, pool: pool)
       first = first + 1 == ringChunks ? 0 : first + 1
       base = base + ChunkPool.chunkOctets
@@ -174,6 +180,7 @@ package struct ReceiveStore: BitwiseCopyable {
     table = ChunkPool.none
     first = 0
     runCount = 0
+    chunkCount = 0
   }
 
   // MARK: The ring

@@ -82,6 +82,11 @@ package struct ReceiveSide: BitwiseCopyable {
     sequence == next || sequence == lastAcknowledgment
   }
 
+  /// Octets of the pool that hold what has arrived.
+  func keptOctets(memory: borrowing TCPMemory) -> Int {
+    store == noSlot ? 0 : memory.stores[store].chunkCount * ChunkPool.chunkOctets
+  }
+
   // MARK: Arrival
 
   /// Takes a segment's payload and FIN, which `accepts` let through.

@@ -161,6 +161,11 @@ package struct TCPEndpoint: BitwiseCopyable {
     }
   }
 
+  /// Octets of the payload pool that the endpoint keeps.
+  package func keptOctets(memory: borrowing TCPMemory) -> Int {
+    Int(send.buffer.octets) + receive.keptOctets(memory: memory)
+  }
+
   /// Nothing will be sent or taken any more; gives back all memory.
   package mutating func release(memory: inout TCPMemory) {
     state = .closed

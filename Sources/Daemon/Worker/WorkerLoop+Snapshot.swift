@@ -60,8 +60,18 @@ extension WorkerLoop {
         name: "flows_expired", help: "Flows ended by an idle or connect time-out.",
         value: c.flowsExpired),
       CounterSample(
-        name: "flows_evicted", help: "Idle flows that made room for new ones.",
+        name: "flows_evicted", help: "Idle flows that made room, or gave up memory, for others.",
         value: c.flowsEvicted),
+      CounterSample(
+        name: "syn_cookies_sent", help: "SYNs beyond max_half_open, answered and not kept.",
+        value: c.cookiesSent),
+      CounterSample(
+        name: "syn_cookies_accepted", help: "TCP flows begun by a cookie that came back.",
+        value: c.cookiesAccepted),
+      CounterSample(
+        name: "stalls_relieved",
+        help: "Times that a stalled target's socket was made to take what was kept for it.",
+        value: c.reliefs),
       CounterSample(
         name: "refusals", help: "Packets refused because no rule covers their port.",
         value: c.refusals),
