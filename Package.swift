@@ -84,7 +84,10 @@ let package = Package(
       ]),
     daemon(
       "Control",
-      ["Configuration", "Primitives", "Wire", "Worker", logging, nioCore, nioPosix, nioHTTP1]),
+      [
+        "Configuration", "Kernel", "Primitives", "Wire", "Worker", logging, nioCore, nioPosix,
+        nioHTTP1,
+      ]),
     daemon(
       "Supervisor",
       [
@@ -124,7 +127,10 @@ let package = Package(
       ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),
     tests(
       "SupervisorTests",
-      ["Supervisor", "Configuration", "TOML", "TestSupport", "Wire", logging]),
+      [
+        "Supervisor", "Configuration", "Kernel", "Primitives", "TOML", "TestSupport", "Wire",
+        logging,
+      ]),
     tests("LinuxTests", ["Kernel", "TunDevice", "Netlink", "Wire", "Primitives"]),
   ]
 )

@@ -16,7 +16,7 @@ import Wire
       routes = ["198.51.100.0/24"]
       netns = "/run/netns/sandbox"
       mtu = 9000
-      queues = 4
+      queues = 1
       offload = false
       keep = true
       [daemon]
@@ -59,7 +59,7 @@ import Wire
             InterfaceAddress(address: try address("10.77.0.1"), length: 24),
             InterfaceAddress(address: try address("fd77::1"), length: 64),
           ], routes: [try prefix("198.51.100.0/24")], netns: "/run/netns/sandbox", mtu: 9000,
-          queues: 4, offload: false, keep: true))
+          queues: 1, offload: false, keep: true))
     #expect(
       configuration.daemon
         == DaemonConfiguration(

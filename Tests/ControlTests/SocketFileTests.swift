@@ -37,6 +37,30 @@ import Wire
     #expect(Client(path: path) == nil)
   }
 
+  @Test("what is given to another owner is removed by a process that stays root") func owned()
+    async throws
+  {
+    let directory = try TemporaryDirectory()
+    let path = directory.path + "/run/control.sock"
+    let server = try await ControlServer.start(
+      ControlEndpoints(status: nil, control: path, owner: FileOwner(user: 65534, group: 65534)),
+      source: { _ in }, log: ServerTests.log)
+    #expect(Client(path: path) != nil)
+    await server.stop()
+    #expect(TemporaryDirectory.mode(directory.path + "/run") == nil)
+  }
+
+  @Test("a directory that was made for a socket that cannot be made goes again") func abandoned()
+    async throws
+  {
+    let directory = try TemporaryDirectory()
+    let folder = directory.path + "/" + String(repeating: "x", count: 80)
+    let path = folder + "/control.sock"
+    let endpoints = ControlEndpoints(status: nil, control: path, owner: nil)
+    #expect(await Self.failure(endpoints)?.contains("longer than the 107 octets") == true)
+    #expect(TemporaryDirectory.mode(folder) == nil)
+  }
+
   @Test("a directory that was there stays") func directoryStays() async throws {
     let directory = try TemporaryDirectory()
     let server = try await Self.start(directory.path + "/control.sock")

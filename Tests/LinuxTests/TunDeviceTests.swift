@@ -73,7 +73,8 @@ import Wire
     #expect(error == .nameBusy(name: "ferry0", holder: "another process"))
     #expect(
       error?.description
-        == "device name ferry0 is taken by another process: stop it, or choose another device.name")
+        == "device name ferry0 is taken by another process: stop or remove it, or choose another device.name"
+    )
     withExtendedLifetime(device) {}
   }
 

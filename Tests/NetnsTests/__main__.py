@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness.runner import main  # noqa: E402
 
-THEMES = ["refusals", "mapping", "half_close", "udp", "icmp", "concurrency", "pressure", "reload", "lifecycle",
+THEMES = ["refusals", "mapping", "half_close", "udp", "icmp", "concurrency", "pressure", "reload", "device", "lifecycle",
           "failures", "hostile", "bulk"]
 
 if __name__ == "__main__":

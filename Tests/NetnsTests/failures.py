@@ -32,6 +32,8 @@ def fails_to_start(daemon, *words):
     expect(not re.search(UNSEEMLY, log), "not a clear sentence: %s", daemon.last(6))
     telling = [line for line in log.splitlines() if all(re.search(w, line, re.I) for w in words)]
     expect(len(telling) == 1, "%d lines have %s: %s", len(telling), " and ".join(words), daemon.last(4))
+    others = [line for line in log.splitlines() if line not in telling and not re.match(r"\S+ (info|notice) ", line)]
+    expect(not others, "besides the sentence there is: %s", " | ".join(others)[:300])
     expect(len(telling[0]) < 400, "the sentence has %d characters", len(telling[0]))
     daemon.gather()
     expect(not any("READY=1" in m for m in daemon.messages), "READY=1 before the failure")
@@ -127,6 +129,53 @@ def file_that_is_a_folder(world):
 
 
 @case()
+def file_that_is_empty(world):
+    daemon = world.daemon(RULES, start=False)
+    daemon.write(text="\n\n")
+    fails_to_start(daemon, re.escape(daemon.config), "empty")
+
+
+@case()
+def file_that_is_no_text(world):
+    daemon = world.daemon(RULES, start=False)
+    shutil.copyfile(BINARY, daemon.config)
+    fails_to_start(daemon, re.escape(daemon.config), "no text")
+
+
+@case()
+def namespace_that_is_none(world):
+    for path in ("/proc", "/proc/self/ns/mnt", "/proc/version"):
+        fails_to_start(world.daemon(RULES, start=False, device={"netns": path}), "%s is not a network namespace" % path)
+
+
+@case()
+def user_that_does_not_exist(world):
+    fails_to_start(world.daemon(RULES, start=False, daemon={"user": "portferry-none"}), "portferry-none", "daemon.user")
+    world.expect_unchanged()
+
+
+@case()
+def user_that_may_not_be_become(world):
+    daemon = world.daemon(RULES, start=False, daemon={"user": "nobody"}, prefix=["setpriv", "--bounding-set=-setuid"])
+    fails_to_start(daemon, "daemon.user", "CAP_SETUID")
+    expect(not os.path.exists(daemon.control), "the control socket is still there")
+    world.expect_unchanged()
+
+
+@case()
+def status_address_of_no_interface(world):
+    fails_to_start(world.daemon(RULES, start=False, daemon={"status": "192.0.2.1:9077"}), "192.0.2.1:9077", "no interface")
+    world.expect_unchanged()
+
+
+@case()
+def control_socket_without_its_folder(world):
+    daemon = world.daemon(RULES, start=False, daemon={"control": world.path("none/none/control.sock")})
+    fails_to_start(daemon, "none/none/control.sock", "directory does not exist")
+    world.expect_unchanged()
+
+
+@case()
 def file_with_errors_tells_all_of_them(world):
     daemon = world.daemon(start=False)
     daemon.write(text='[device]\nname = "much-too-long-a-name"\n\n[[forward]]\nname = "a"\nlisten = "10.77.0.10:0"\n'
@@ -164,6 +213,30 @@ def check_names_file_line_and_column(world):
     expect(status == 1, "exited with %d", status)
     expect(re.search(re.escape(path) + r":3:1\b", text), "no %s:3:1 in: %s", path, text[:300])
     expect("addresses" in text and "^" in text, "no nearest key or no caret: %s", text[:400])
+
+
+@case()
+def check_takes_the_file_as_an_argument(world):
+    path = world.path("good.toml")
+    with open(path, "w") as f:
+        f.write(document(RULES))
+    for argv in ([path], ["--config", path], [path, "--config", path]):
+        done = command("check", *argv)
+        expect(done.returncode == 0 and path in done.stdout, "%s: %d %s", argv, done.returncode, done.stderr[:200])
+    done = command("check", path, "--config", "/other.toml")
+    expect(done.returncode == 2 and "two" in done.stderr, "two files: %d %s", done.returncode, done.stderr[:200])
+    for name in "check", "run":
+        done = command(name, world.path("none.toml"))
+        expect(done.returncode == 1 and "none.toml: error: there is no such file" in done.stderr,
+               "%s: %d %s", name, done.returncode, done.stderr[:200])
+        expect("portferry check my.toml" in done.stderr, "what to type is not told: %s", done.stderr[:200])
+
+
+@case()
+def check_shows_where_queues_stand(world):
+    status, text, path = checked(world, "[device]\nqueues = 4\n")
+    expect(status == 1 and path + ":2:10: error: this version serves one queue, not 4" in text and "^" in text,
+           "%d %s", status, text[:300])
 
 
 @case()

@@ -1,9 +1,11 @@
 """Start and end: what the daemon added is gone after every orderly end, and a killed run is taken over."""
 import os
+import re
 import signal
 import time
 
 from harness.daemon import wait
+from harness.kernel import children_of
 from harness.namespaces import S4, S6, V4, V6, at, expect
 from harness.peers import ask, named
 from harness.runner import case
@@ -103,6 +105,52 @@ def kept_device_of_a_killed_run_is_taken_over(world):
     first.kill()
     world.daemon(RULES)
     expect(exchanged(world) == "here", "no exchange over the device that was left behind")
+
+
+@case()
+def user_who_may_not_remove_the_control_socket_leaves_none(world):
+    """Neither in a directory of root's nor together with a directory that was made for it."""
+    os.chmod(world.scratch, 0o755)
+    folder = world.path("made")
+    for path in (world.path("control.sock"), os.path.join(folder, "control.sock")):
+        daemon = world.daemon(RULES, daemon={"user": "nobody", "control": path})
+        daemon.control = path
+        expect(daemon.flows() == 0, "the control socket does not answer")
+        with open("/proc/%d/status" % daemon.process.pid) as f:
+            expect(re.search(r"^Uid:\s+65534\s+65534\s+65534\s", f.read(), re.M), "the daemon is still root")
+        helpers = children_of(daemon.process.pid)
+        expect(len(helpers) == 1, "%d processes besides the daemon", len(helpers))
+        with open("/proc/%d/status" % helpers[0]) as f:
+            text = f.read()
+        expect(re.search(r"^CapEff:\s+0000000000000002$", text, re.M), "the remover has more than CAP_DAC_OVERRIDE")
+        expect(len(os.listdir("/proc/%d/fd" % helpers[0])) == 1, "the remover has descriptors of the daemon")
+        daemon.stop()
+        expect(not os.path.exists(path), "the control socket is still there")
+        expect(not os.path.exists("/proc/%d" % helpers[0]), "the remover is still there")
+    expect(not os.path.exists(folder), "the directory that was made is still there")
+
+
+@case()
+def killed_run_of_a_user_leaves_a_socket_that_is_replaced(world):
+    os.chmod(world.scratch, 0o755)
+    first = world.daemon(RULES, daemon={"user": "nobody"})
+    (helper,) = children_of(first.process.pid)
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(helper, sig)
+    first.kill()
+    wait(lambda: not os.path.exists("/proc/%d" % helper) or process_state(helper) == "Z", 3, "end of the remover")
+    expect(os.path.exists(first.control), "a killed run's socket is gone: another run's could be")
+    first.messages.clear()
+    first.start()
+    expect(first.flows() == 0, "the control socket does not answer")
+    first.stop()
+    expect(not os.path.exists(first.control), "the control socket is still there")
+
+
+def process_state(number):
+    with open("/proc/%d/stat" % number) as f:
+        text = f.read()
+    return text[text.rindex(")") + 2]
 
 
 @case()

@@ -108,7 +108,29 @@ def file_that_is_gone_keeps_the_old_rules(world):
     daemon.wait_for("READY=1", 5, before)
     with world.client.connect(V4, 80) as s:
         expect(ask(s) == "old", "the old rule is gone")
-    expect(daemon.config in daemon.log(), "the log does not name the file")
+    told = [line for line in daemon.log().splitlines() if "reload refused" in line]
+    expect(len(told) == 1 and daemon.config in told[0] and "there is no such file" in told[0],
+           "the log does not say that the file is gone: %s", daemon.last())
+    expect(":0:0" not in daemon.log(), "the file as a whole has a place: %s", daemon.last())
+
+
+@case()
+def file_that_cannot_be_read_keeps_the_old_rules_and_says_why(world):
+    world.serve(named("old"), S4, 8080)
+    os.chmod(world.scratch, 0o755)
+    daemon = world.daemon([rule()], daemon={"user": "nobody"})
+    for mode, text, words in ((0o600, None, "cannot be read: Permission denied"), (0o644, "", "the file is empty"),
+                              (0o644, "\0\0", "no text file")):
+        daemon.write([rule()], text)
+        os.chmod(daemon.config, mode)
+        before = daemon.gather()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("READY=1", 5, before)
+        last = daemon.log().splitlines()[-1]
+        expect("reload refused" in last and words in last and daemon.config in last and "nobody" in last,
+               "it is not told that %s: %s", words, daemon.last())
+    with world.client.connect(V4, 80) as s:
+        expect(ask(s) == "old", "the old rule is gone")
 
 
 @case()

@@ -1,8 +1,9 @@
-// A configuration file on its way into the daemon: files that are not there, not files, or not
-// supported, and what `check` says about them as JSON.
+// A configuration file on its way into the daemon: files that are not there, not files or not text, and
+// what `check` says about them as JSON.
 
 import Configuration
 import Glibc
+import Kernel
 import Supervisor
 import TOML
 import TestSupport
@@ -38,23 +39,72 @@ import Testing
     #expect(outcome.text.isEmpty && outcome.json == "[]\n")
   }
 
-  @Test("a file that is missing, a directory or a pipe is told apart, and nobody waits")
+  @Test("a file that is missing, a directory or a pipe without a writer is told apart")
   func noFile() throws {
+    let missing = ConfigurationFile.load("/nowhere/p.toml")
     #expect(
-      ConfigurationFile.load("/nowhere/p.toml").text
-        == "/nowhere/p.toml: error: there is no such file (name another with --config)\n")
+      missing.text
+        == "/nowhere/p.toml: error: there is no such file"
+        + " (name another on the command line, as in: portferry check my.toml)\n")
+    #expect(missing.readFailure?.message == "there is no such file")
+    #expect(ConfigurationFile.load("").text == ": error: the name of the file is empty\n")
     let directory = ConfigurationFile.load("/")
     #expect(directory.configuration == nil)
-    #expect(directory.text.hasPrefix("/: error: the file cannot be read: "))
-    var template = Array("/tmp/portferry-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    let folder = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    #expect(directory.text == "/: error: this is a directory (name a file in it)\n")
+    let folder = try Self.makeFolder()
     mkfifo(folder + "/pipe", 0o600)
+    symlink("loop", folder + "/loop")
     defer {
       unlink(folder + "/pipe")
+      unlink(folder + "/loop")
       rmdir(folder)
     }
-    #expect(ConfigurationFile.load(folder + "/pipe").errors == [])
+    #expect(ConfigurationFile.load(folder + "/pipe").readFailure?.message == "the file is empty")
+    #expect(
+      ConfigurationFile.load(folder + "/loop").text.hasSuffix(
+        "error: the file cannot be read: Too many levels of symbolic links (ELOOP)\n"))
+  }
+
+  @Test("a pipe is read to its writer's end, not to its first pause") func slowPipe() throws {
+    var ends: [CInt] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    let (reading, writing) = (ends[0], ends[1])
+    defer { close(reading) }
+    let octets = Array(Self.rule.utf8)
+    #expect(write(writing, octets, 40) == 40)
+    // A thread of its own: a task could wait for the very thread that reads below.
+    let writer = try Thread.spawn(name: "writer") {
+      // Most likely after the reader has come to the pause; it need not be.
+      usleep(100_000)
+      let rest = Array(octets[40...])
+      _ = write(writing, rest, rest.count)
+      close(writing)
+    }
+    let outcome = ConfigurationFile.load("/dev/fd/\(reading)")
+    writer.join()
+    #expect(outcome.configuration?.forwards.map(\.name) == ["web"])
+  }
+
+  @Test(
+    "a file with nothing in it is an error: a write of it may have been cut short",
+    arguments: ["", "\n", " \t\r\n\n"])
+  func empty(text: String) throws {
+    let outcome = try Self.outcome(Array(text.utf8))
+    #expect(outcome.configuration == nil)
+    #expect(outcome.readFailure?.message == "the file is empty")
+    #expect(outcome.errors.count == 1)
+  }
+
+  @Test("an executable or an archive is one sentence, not a complaint for each line")
+  func noText() throws {
+    let outcome = try Self.outcome([0x7F, 0x45, 0x4C, 0x46, 2, 1, 1, 0, 0, 0xFF, 0x0A, 0xFE, 0x0A])
+    #expect(outcome.errors.map(\.message) == ["this is no text file: it has octets of value 0"])
+  }
+
+  private static func makeFolder() throws -> String {
+    var template = Array("/tmp/portferry-XXXXXX".utf8CString)
+    try #require(mkdtemp(&template) != nil)
+    return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
   @Test("every error is in the outcome, and nothing is half applied") func wrong() throws {
@@ -75,16 +125,6 @@ import Testing
     #expect(outcome.configuration == nil)
     #expect(!outcome.errors.isEmpty)
     #expect(JSONValue(outcome.json) != nil)
-  }
-
-  @Test("more queues than this version serves are refused, one is fine") func queues() throws {
-    for (queues, isFine) in [(1, true), (2, false), (64, false)] {
-      let text = Self.rule.replacing("[device]", with: "[device]\nqueues = \(queues)")
-      let outcome = try Self.outcome(Array(text.utf8))
-      #expect((outcome.configuration != nil) == isFine)
-      #expect(
-        outcome.text.contains("device.queues = \(queues) is not supported") == !isFine)
-    }
   }
 
   @Test(

@@ -69,6 +69,32 @@ import Wire
     #expect(DevicePlan(configuration).ownPrefixes.isEmpty)
   }
 
+  @Test("what leads into the device is the routes and the on-link prefixes, each once")
+  func prefixes() throws {
+    var configuration = try Self.configuration(listen: "203.0.113.9")
+    for (text, length) in [("10.77.0.2", 24), ("192.0.2.1", 32), ("fd77::1", 64), ("fd77::2", 128)]
+    {
+      configuration.device.addresses.append(
+        InterfaceAddress(address: try #require(IPAddress(text)), length: length))
+    }
+    #expect(
+      DevicePlan(configuration).prefixes.map(\.description)
+        == ["198.51.100.0/24", "203.0.113.9/32", "10.77.0.0/24", "fd77::/64"])
+  }
+
+  @Test("what a device lacks is what is planned and not there, whatever else is") func missing()
+    throws
+  {
+    let plan = DevicePlan(try Self.configuration(listen: "203.0.113.9"))
+    #expect(plan.missingAddresses(from: plan.addresses).isEmpty)
+    let stranger = InterfaceAddress(address: try #require(IPAddress("10.77.0.1")), length: 16)
+    #expect(plan.missingAddresses(from: [stranger]) == plan.addresses)
+    #expect(plan.missingPrefixes { _ in true }.isEmpty)
+    #expect(
+      plan.missingPrefixes { $0.description == "203.0.113.9/32" }.map(\.description)
+        == ["198.51.100.0/24", "10.77.0.0/24"])
+  }
+
   @Test("another MTU or address is another plan") func changed() throws {
     let configuration = try Self.configuration()
     var mtu = configuration

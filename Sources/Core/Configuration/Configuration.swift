@@ -35,6 +35,8 @@ package struct DeviceConfiguration: Sendable, Equatable {
   /// From the least MTU that IPv6 works with (RFC 8200 §5) to the largest IPv4 packet.
   package static let mtuRange = 1280...65535
   package static let queueCountRange = 1...64
+  /// Queues that this version of the daemon serves; a file with more is refused.
+  package static let queueCountServed = 1
   package static let addressCountMax = 64
   package static let routeCountMax = 4096
 

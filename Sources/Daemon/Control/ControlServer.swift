@@ -5,11 +5,13 @@
 // one is closed unanswered. With nobody connected there is no timer and thus no wake-up. The server
 // owns its event loop's thread; the loop never blocks and holds no lock that a worker could want.
 
+import Kernel
 import Logging
 import NIOCore
 import NIOHTTP1
 import NIOPosix
 import Primitives
+import Synchronization
 
 package final class ControlServer: Sendable {
   /// Connections at one time, over both listeners.
@@ -20,14 +22,15 @@ package final class ControlServer: Sendable {
 
   private let group: MultiThreadedEventLoopGroup
   private let listeners: [any Channel]
-  private let file: ControlSocketFile?
+  private let file: Mutex<ControlSocketFile?>
 
   private init(
-    group: MultiThreadedEventLoopGroup, listeners: [any Channel], file: ControlSocketFile?
+    group: MultiThreadedEventLoopGroup, listeners: [any Channel],
+    file: consuming sending ControlSocketFile?
   ) {
     self.group = group
     self.listeners = listeners
-    self.file = file
+    self.file = Mutex(file)
   }
 
   /// Listens; what was opened is closed again when a part fails.
@@ -48,24 +51,42 @@ package final class ControlServer: Sendable {
       if let path = endpoints.control {
         var candidate = ControlSocketFile(path: path)
         candidate.makeDirectory(owner: endpoints.owner)
-        listeners.append(try await listen(bootstrap, group, candidate, owner: endpoints.owner))
-        file = candidate
+        do throws(ControlError) {
+          listeners.append(try await listen(bootstrap, group, candidate, owner: endpoints.owner))
+        } catch {
+          candidate.abandon()
+          throw error
+        }
+        if endpoints.owner != nil { keepRemovable(&candidate, log) }
+        file = consume candidate
         log.info("control socket is up", metadata: ["path": "\(path)"])
       }
     } catch {
-      await close(listeners, file, group)
+      file.take()?.remove()
+      await close(listeners, group)
       throw error
     }
     return ControlServer(group: group, listeners: listeners, file: file)
   }
 
+  private static func keepRemovable(_ file: inout ControlSocketFile, _ log: Logger) {
+    do throws(SystemError) {
+      try file.keepRemovable()
+    } catch {
+      log.warning(
+        "the control socket's file may stay behind at the end", metadata: ["error": "\(error)"])
+    }
+  }
+
   /// Closes listeners and connections, and removes the control socket's file.
-  package func stop() async { await Self.close(listeners, file, group) }
+  package func stop() async {
+    file.withLock { $0.take() }?.remove()
+    await Self.close(listeners, group)
+  }
 
   private static func close(
-    _ listeners: [any Channel], _ file: ControlSocketFile?, _ group: MultiThreadedEventLoopGroup
+    _ listeners: [any Channel], _ group: MultiThreadedEventLoopGroup
   ) async {
-    file?.remove()
     for listener in listeners { try? await listener.close() }
     try? await group.shutdownGracefully()
   }
@@ -83,7 +104,8 @@ package final class ControlServer: Sendable {
   }
 
   private static func listen(
-    _ bootstrap: ServerBootstrap, _ group: MultiThreadedEventLoopGroup, _ file: ControlSocketFile,
+    _ bootstrap: ServerBootstrap, _ group: MultiThreadedEventLoopGroup,
+    _ file: borrowing ControlSocketFile,
     owner: FileOwner?
   ) async throws(ControlError) -> any Channel {
     let isStale = try await file.isStale(group: group)

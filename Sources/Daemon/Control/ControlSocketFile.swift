@@ -6,18 +6,22 @@
 // there, which costs it nothing but its control socket.
 //
 // The mode is 0600 from the first moment because the process's umask is 0077 (see Supervisor); it is
-// set again for embedders that run with another. Directory and file go to `owner` so that the
-// process can still remove the file after it gave up root. Failures of these calls that matter show
-// up in the bind that follows, which is why errno is not looked at here.
+// set again for embedders that run with another. Directory and file go to `owner`, whom the daemon
+// becomes. What it may not remove then, for directories of root's, a process does that keeps root for
+// nothing else (SocketFileRemover). Failures of these calls that matter show up in the bind that
+// follows, which is why errno is not looked at here.
 
 import Glibc
+import Kernel
 import NIOCore
 import NIOPosix
 
-struct ControlSocketFile: Sendable {
+struct ControlSocketFile: ~Copyable, Sendable {
   let path: String
   /// The directory that was made for it.
   private var ownDirectory: String?
+  /// Where the process will not be root any more.
+  private var remover: SocketFileRemover?
 
   init(path: String) { self.path = path }
 
@@ -37,11 +41,20 @@ struct ControlSocketFile: Sendable {
     if let owner { _ = chown(path, owner.user, owner.group) }
   }
 
+  /// Sees to it that `remove` works when the process has become somebody else. The file exists.
+  mutating func keepRemovable() throws(SystemError) {
+    remover = try SocketFileRemover(path: path, directory: ownDirectory)
+  }
+
   /// Removes the file, and the directory if it was made here and nothing else is in it.
-  func remove() {
+  consuming func remove() {
+    if let remover = remover.take() { return remover.remove() }
     _ = unlink(path)
     if let ownDirectory { _ = rmdir(ownDirectory) }
   }
+
+  /// Removes the directory if it was made here, for a file that could not be made.
+  consuming func abandon() { if let ownDirectory { _ = rmdir(ownDirectory) } }
 
   /// Whether a socket lies there that nobody listens on.
   /// - Throws: when somebody does, or something else than a socket is in the way.

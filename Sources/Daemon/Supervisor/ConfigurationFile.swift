@@ -12,6 +12,9 @@ package enum ConfigurationFile {
     package var configuration: Configuration?
     /// Errors and warnings, in the order of the file.
     package var diagnostics: [Diagnostic]
+    /// Why there was nothing to check: the file is missing, cannot be read or is empty. The only
+    /// diagnostic then says the same.
+    package var readFailure: ReadFailure?
 
     package var errors: [Diagnostic] { diagnostics.filter { $0.severity == .error } }
     package var warnings: [Diagnostic] { diagnostics.filter { $0.severity == .warning } }
@@ -37,55 +40,79 @@ package enum ConfigurationFile {
     }
   }
 
+  /// Why a file has no content, as a clause, and what to do about it.
+  package struct ReadFailure: Error, Equatable, Sendable {
+    package var message: String
+    package var hint: String?
+  }
+
+  /// Octets at the beginning of a file by which it is told from one that is no text.
+  private static let textOctets = 4096
+  /// How long the next octets of a pipe are waited for, in milliseconds.
+  private static let pipeTimeout: CInt = 5000
+
   /// - Parameter path: as the user gave it; it is the file's name in every diagnostic.
   package static func load(_ path: String) -> Outcome {
     let octets: [UInt8]
-    switch read(path) {
-    case .success(let read): octets = read
-    case .failure(let diagnostic): return Outcome(configuration: nil, diagnostics: [diagnostic])
+    do throws(ReadFailure) {
+      octets = try read(path)
+    } catch {
+      let diagnostic = Diagnostic(.error, file: path, message: error.message, hint: error.hint)
+      return Outcome(configuration: nil, diagnostics: [diagnostic], readFailure: error)
     }
     do throws(ConfigurationErrors) {
       let loaded = try Configuration.load(octets, file: path)
-      let unsupported = unsupported(loaded.configuration, file: path)
-      return Outcome(
-        configuration: unsupported.isEmpty ? loaded.configuration : nil,
-        diagnostics: unsupported + loaded.warnings)
+      return Outcome(configuration: loaded.configuration, diagnostics: loaded.warnings)
     } catch {
       return Outcome(configuration: nil, diagnostics: error.diagnostics)
     }
   }
 
-  /// What a file may say and this daemon cannot do.
-  private static func unsupported(_ configuration: Configuration, file: String) -> [Diagnostic] {
-    guard let queues = configuration.device.queues, queues > 1 else { return [] }
-    return [
-      Diagnostic(
-        .error, file: file, message: "device.queues = \(queues) is not supported by this version",
-        hint: "set it to 1 or leave it out")
-    ]
-  }
-
-  private static func read(_ path: String) -> Result<[UInt8], Diagnostic> {
-    func failure(_ message: String, _ hint: String? = nil) -> Result<[UInt8], Diagnostic> {
-      .failure(Diagnostic(.error, file: path, message: message, hint: hint))
-    }
+  private static func read(_ path: String) throws(ReadFailure) -> [UInt8] {
+    var octets: [UInt8] = []
     do throws(SystemError) {
       // Without O_NONBLOCK the start would wait for a writer where the path names a pipe.
       let file = try Descriptor.open(path, flags: O_RDONLY | O_NONBLOCK)
-      var octets: [UInt8] = []
       var chunk = [UInt8](repeating: 0, count: 64 * 1024)
       // One octet too many is enough for the parser to refuse the file.
-      while octets.count <= TOMLDocument.octetCountMax {
+      reading: while octets.count <= TOMLDocument.octetCountMax {
         switch chunk.withUnsafeMutableBytes({ file.read(into: $0) }) {
-        case .octets(0), .endOfStream, .wouldBlock: return .success(octets)
+        case .octets(0), .endOfStream: break reading
         case .octets(let count): octets += chunk[..<count]
         case .failed(let error): throw error
+        case .wouldBlock:
+          // Half a configuration is none: what a writer has not said yet is waited for.
+          var waiting = pollfd(fd: file.number, events: Int16(POLLIN), revents: 0)
+          guard poll(&waiting, 1, pipeTimeout) != 0 else {
+            throw SystemError(code: ETIMEDOUT, call: .read)
+          }
         }
       }
-      return .success(octets)
     } catch {
-      if error.isMissing { return failure("there is no such file", "name another with --config") }
-      return failure("the file cannot be read: \(error.reason)")
+      throw failure(error, path)
+    }
+    guard octets.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }) else {
+      throw ReadFailure(message: "the file is empty", hint: "a rule begins with [[forward]]")
+    }
+    // One sentence for an executable or an archive, where the parser would find fault with every line.
+    guard !octets.prefix(textOctets).contains(0) else {
+      throw ReadFailure(message: "this is no text file: it has octets of value 0")
+    }
+    return octets
+  }
+
+  private static func failure(_ error: SystemError, _ path: String) -> ReadFailure {
+    switch error.code {
+    case ENOENT where path.isEmpty:
+      ReadFailure(message: "the name of the file is empty")
+    case ENOENT, ENOTDIR:
+      ReadFailure(
+        message: "there is no such file",
+        hint: "name another on the command line, as in: portferry check my.toml")
+    case EISDIR:
+      ReadFailure(message: "this is a directory", hint: "name a file in it")
+    default:
+      ReadFailure(message: "the file cannot be read: \(error.reason)")
     }
   }
 }

@@ -1,6 +1,7 @@
 // SIGHUP: the new file takes the old one's place whole, or not at all.
 //
-// The file is parsed and checked before anything changes. What can fail (to add device addresses and
+// The file is parsed and checked before anything changes. The device is compared with the file as it
+// is now, so that a reload also mends what others did to it. What can fail (to add device addresses and
 // routes, to set the MTU) is done first and undone on failure; handing the rules to the workers cannot
 // fail. Each worker takes the new rules in one step between two packets. Routes that only flows of
 // removed or changed rules need go when those have ended, see Daemon+Routes. A change that needs a restart
@@ -32,9 +33,17 @@ extension Daemon {
   /// - Returns: whether the file is what runs now.
   private func applyFile() async -> Bool {
     let outcome = ConfigurationFile.load(path)
+    if let failure = outcome.readFailure {
+      var fields: Logger.Metadata = ["file": "\(path)"]
+      if let user = configuration.daemon.user { fields["user"] = "\(user)" }
+      refuse(failure.message, fields)
+      return false
+    }
     for diagnostic in outcome.diagnostics { log.record(diagnostic) }
     guard let new = outcome.configuration else {
-      refuse("the file has errors", ["errors": "\(outcome.errors.count)"])
+      refuse(
+        "the file has errors, each in a line of its own above",
+        ["file": "\(path)", "errors": "\(outcome.errors.count)"])
       return false
     }
     let difference = ReloadDifference(from: configuration, to: new)

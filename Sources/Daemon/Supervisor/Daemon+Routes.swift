@@ -32,7 +32,7 @@ extension Daemon {
     let plan = DevicePlan(configuration, leaving: leaving)
     guard plan != self.plan else { return }
     do {
-      try await changeDevice(to: plan)
+      try await shrinkDevice(to: plan)
     } catch {
       log.warning("routes of removed rules stay", metadata: ["error": "\(error)"])
     }

@@ -5,7 +5,8 @@
 // Nothing is half started: a step that fails takes down what the earlier ones made and says why in
 // one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
 // that cannot go on is told to `workerFailed`, which ends the daemon. Reloads are in Daemon+Reload,
-// routes that outlive their rules in Daemon+Routes. Multi-queue devices are left out for now: one queue, one worker.
+// routes that outlive their rules in Daemon+Routes,
+// what the device loses meanwhile in Daemon+Device. Multi-queue devices are left out for now: one queue, one worker.
 
 import Configuration
 import Control
@@ -26,7 +27,7 @@ actor Daemon {
   let notification: ServiceNotification?
   let resolver: NameResolver
   let executor: MainExecutor
-  private let keeper: DeviceKeeper
+  let keeper: DeviceKeeper
   private let workerFailed: @Sendable (WorkerFailure) -> Void
   private var identity: StatusReport.Identity
   private let startedAt = MonotonicClock.now()
@@ -37,8 +38,11 @@ actor Daemon {
   var configuration: Configuration
   var reloads = StatusReport.Reloads()
   private(set) var isEnding = false
-  /// What the device has now.
-  private(set) var plan: DevicePlan
+  /// What the device is to have now.
+  var plan: DevicePlan
+  /// Tells of changes of the device, and the task that puts it right.
+  var deviceWatch: DeviceWatch?
+  var repairs: Task<Void, Never>?
   /// Rules that are gone from the configuration and may still have flows.
   var leaving: [LeavingRule] = []
   /// Runs while `leaving` has any.
@@ -102,8 +106,9 @@ actor Daemon {
       }
       return account
     }
-    identity.flowCountMax = try raiseDescriptorBound()
+    let openFiles = try raiseDescriptorBound()
     let queue = try await keeper.open(configuration)
+    try await startDeviceWatch()
     try startWorker(queue, maxFlows: identity.flowCountMax)
     let endpoints = ControlEndpoints(
       status: configuration.daemon.status, control: configuration.daemon.control,
@@ -119,6 +124,7 @@ actor Daemon {
     }
     if let account { try await keeper.dropPrivileges(to: account.name) }
     await resolver.watch(hostNames(of: configuration))
+    tellBound(openFiles)
     log.notice(
       "ready",
       metadata: [
@@ -128,17 +134,25 @@ actor Daemon {
     notify { notification throws(SystemError) in try notification.ready(status: self.statusLine) }
   }
 
-  /// - Returns: how many flows there are descriptors for, at most those configured.
+  /// Sets how many flows there are descriptors for, at most those configured.
+  ///
+  /// - Returns: how many open files are allowed.
   private func raiseDescriptorBound() throws(SystemError) -> Int {
     let flows = configuration.daemon.maxFlows
-    let wanted = flows + Self.reservedDescriptors
-    let granted = try ResourceLimits.raiseOpenFiles(to: wanted)
-    guard granted < wanted else { return flows }
-    let affordable = max(1, granted - Self.reservedDescriptors)
+    let granted = try ResourceLimits.raiseOpenFiles(to: flows + Self.reservedDescriptors)
+    identity.flowCountMax = min(flows, max(1, granted - Self.reservedDescriptors))
+    return granted
+  }
+
+  /// Not before the start has succeeded: a failure is one sentence.
+  private func tellBound(_ granted: Int) {
+    let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors
+    guard granted < wanted else { return }
     log.warning(
       "fewer open files are allowed than daemon.max_flows needs; flows beyond are refused",
-      metadata: ["allowed": "\(granted)", "wanted": "\(wanted)", "flows": "\(affordable)"])
-    return min(flows, affordable)
+      metadata: [
+        "allowed": "\(granted)", "wanted": "\(wanted)", "flows": "\(identity.flowCountMax)",
+      ])
   }
 
   private func startWorker(
@@ -166,6 +180,7 @@ actor Daemon {
 
   private func takeDown() async {
     isEnding = true
+    await stopDeviceWatch()
     await stopRouteWatch()
     await resolver.stop()
     await control?.stop()
@@ -176,13 +191,6 @@ actor Daemon {
     for worker in ending { worker.post(.stop) }
     for worker in ending { await keeper.run { worker.join() } }
     await keeper.tearDown()
-  }
-
-  /// Makes the device as planned, see `DeviceKeeper.apply`.
-  func changeDevice(to plan: DevicePlan) async throws {
-    guard !isEnding else { return }
-    if plan.differsAtDevice(from: self.plan) { try await keeper.apply(plan) }
-    self.plan = plan
   }
 
   func post(_ message: WorkerMessage) { audience.post(message) }

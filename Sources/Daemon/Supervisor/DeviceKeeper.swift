@@ -1,10 +1,12 @@
 // The device and the host's side of it: made, changed by reloads, taken back.
 //
 // Runs on a thread of its own, the one that keeps CAP_NET_ADMIN when root is given up. It remembers
-// what it added and removes that only: what the host had, it keeps. A change first adds what is new,
-// which can fail and is undone then, and afterwards removes what is left over, where a failure is logged
-// and leaves something behind. A device that is not kept takes its addresses and routes along when its
-// last queue closes; for one that is kept they are removed by hand.
+// what it added and removes that only: what the host had, it keeps. What is missing is found by listing
+// what the device has, never by what it was given once: others may have changed it. A change first adds
+// what is missing, which can fail and is undone then, and afterwards removes what is left over, where a
+// failure is logged and leaves something behind. A device that is not kept takes its addresses and routes
+// along when its last queue closes; for one that is kept they are removed by hand. What gets lost between
+// two changes is DeviceKeeper+Repair's business.
 
 import Configuration
 import Kernel
@@ -21,13 +23,17 @@ actor DeviceKeeper {
   private let executor: ThreadExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-  private let log: Logger
-  private let netlink = NetlinkSlot()
-  private var interfaceIndex = 0
+  let log: Logger
+  let netlink = NetlinkSlot()
+  private(set) var interfaceIndex = 0
+  private var namespace: String?
   private var keep = false
-  private var mtu = 0
-  private var addresses: [InterfaceAddress] = []
-  private var routes: [IPPrefix] = []
+  /// What the device is to have; nil before it has anything.
+  private(set) var plan: DevicePlan?
+  /// What was added here, and is removed here.
+  private var added = DeviceContent()
+  /// What the log has been told of the device's present condition, see DeviceKeeper+Repair.
+  var told = ToldCondition()
 
   init(log: Logger) throws(SystemError) {
     self.log = log
@@ -44,6 +50,7 @@ actor DeviceKeeper {
       keep: wanted.keep)
     let queue = device.takeQueue(0)
     interfaceIndex = device.interfaceIndex
+    namespace = wanted.netns
     keep = wanted.keep
     try netlink.open(namespace: wanted.netns)
     let plan = DevicePlan(configuration)
@@ -54,11 +61,9 @@ actor DeviceKeeper {
     do throws(NetlinkError) {
       try netlink.use { (session) throws(NetlinkError) in
         try session.disableLinkLocalAddress(interfaceIndex)
-        try session.setLink(interfaceIndex, up: true, mtu: plan.mtu, queueLength: Self.queueLength)
       }
-      mtu = plan.mtu
       try apply(plan)
-      try awaitAddresses()
+      try awaitAddresses(plan)
     } catch {
       if keep { removeDevice() }
       throw error
@@ -67,16 +72,16 @@ actor DeviceKeeper {
       "device is up",
       metadata: [
         "device": "\(wanted.name)", "mtu": "\(plan.mtu)", "offload": "\(device.features)",
-        "addresses": "\(addresses.map(\.description).joined(separator: ","))",
-        "routes": "\(routes.map(\.description).joined(separator: ","))",
+        "addresses": "\(excerpt(of: added.addresses))",
+        "routes": "\(excerpt(of: added.prefixes))",
       ])
     return queue
   }
 
   /// Waits, a second at most, until the kernel delivers to every address of the device: before that it
   /// would throw our first answers away.
-  private func awaitAddresses() throws(NetlinkError) {
-    for address in addresses where !address.address.isIPv4 {
+  private func awaitAddresses(_ plan: DevicePlan) throws(NetlinkError) {
+    for address in plan.addresses where !address.address.isIPv4 {
       for _ in 0..<Self.deliveryLooksMax {
         let delivers = try netlink.use { (session) throws(NetlinkError) in
           try session.delivers(address.address)
@@ -92,25 +97,56 @@ actor DeviceKeeper {
   private static let deliveryLooksMax = 200
   private static let deliveryPause = Interval.milliseconds(5)
 
-  /// Makes addresses, routes and MTU as planned.
+  /// A watch of the device, from before it may be changed by others.
+  func watch() throws -> DeviceWatch {
+    try DeviceWatch(
+      try LinkWatch(namespace: namespace, interfaceIndex: interfaceIndex), log: log)
+  }
+
+  /// Makes the device as planned, whatever became of it: link, addresses, routes.
   ///
   /// - Throws: when something cannot be added; what was added before is taken back. That something
   ///   cannot be removed, or not restored after a removal took it along, is logged.
   func apply(_ plan: DevicePlan) throws(NetlinkError) {
-    let before = (addresses: addresses, routes: routes, mtu: mtu)
+    let before = added
     do throws(NetlinkError) {
-      try add(plan)
-      try setMTU(plan.mtu)
+      if let link = try setLink(plan.mtu) { tellLink(link) }
+      tellLost(try add(plan))
     } catch {
-      removeAll(except: before.addresses, before.routes)
-      restore(before.mtu)
+      remove(except: before)
+      if let old = self.plan { restore(old.mtu) }
       throw error
     }
-    removeAll(except: plan.addresses, plan.routes)
-    // An address that goes takes along its on-link route and, when it was the first of its prefix,
-    // the other addresses there. What is planned and was lost that way comes back.
+    release(plan)
+    complete(plan)
+    told = ToldCondition()
+  }
+
+  /// Makes a plan the device's that wants less. A link that is down is left so, and has then nothing
+  /// but what the kernel leaves it.
+  func shrink(to plan: DevicePlan) throws(NetlinkError) {
+    let before = added
+    let isUp = try link()?.isUp == true
     do throws(NetlinkError) {
-      try add(plan)
+      if isUp { tellLost(try add(plan)) }
+    } catch {
+      remove(except: before)
+      throw error
+    }
+    release(plan)
+    if isUp { complete(plan) }
+  }
+
+  private func release(_ plan: DevicePlan) {
+    self.plan = plan
+    remove(except: DeviceContent(addresses: plan.addresses, prefixes: plan.prefixes))
+  }
+
+  /// An address that goes takes along its on-link route and, when it was the first of its prefix, the
+  /// other addresses there. What is planned and was lost that way comes back.
+  private func complete(_ plan: DevicePlan) {
+    do throws(NetlinkError) {
+      _ = try add(plan)
     } catch {
       log.error("the device could not be completed", metadata: ["error": "\(error)"])
     }
@@ -119,7 +155,8 @@ actor DeviceKeeper {
   /// Removes what was added, where the device itself stays.
   func tearDown() {
     guard keep, interfaceIndex != 0 else { return }
-    removeAll(except: [], [])
+    plan = nil
+    remove(except: DeviceContent())
   }
 
   /// Gives up root for good; this thread keeps what changing the device needs.
@@ -130,53 +167,113 @@ actor DeviceKeeper {
   /// Work that waits, such as for the end of a thread.
   func run(_ body: @Sendable () -> Void) { body() }
 
-  private func add(_ plan: DevicePlan) throws(NetlinkError) {
-    for address in plan.addresses {
-      let added = try netlink.use { (session) throws(NetlinkError) in
-        try session.addAddress(
-          address.address, length: address.onLinkPrefix.length, interfaceIndex: interfaceIndex)
-      }
-      if added, !addresses.contains(address) { addresses.append(address) }
-    }
-    for prefix in plan.routes {
-      let added = try netlink.use { (session) throws(NetlinkError) in
-        try session.addRoute(prefix, interfaceIndex: interfaceIndex)
-      }
-      if added, !routes.contains(prefix) { routes.append(prefix) }
-    }
+  /// The device's link; nil when it is gone.
+  func link() throws(NetlinkError) -> Link? {
+    let index = interfaceIndex
+    return try netlink.use { (session) throws(NetlinkError) in try session.link(index) }
   }
 
-  private func setMTU(_ octets: Int) throws(NetlinkError) {
-    guard octets != mtu else { return }
+  /// Adds what is planned and missing, until something cannot be.
+  ///
+  /// - Returns: what was missing.
+  private func add(_ plan: DevicePlan) throws(NetlinkError) -> DeviceContent {
+    let addition = try add(plan, stopsAtFailure: true)
+    if let failure = addition.failure { throw failure }
+    return addition.content
+  }
+
+  /// What a run through a plan added, and the first thing that it could not add.
+  struct Addition {
+    var content = DeviceContent()
+    var failure: NetlinkError?
+  }
+
+  /// Adds what is planned and missing; goes on behind a failure, or not.
+  ///
+  /// - Throws: when not even what there is can be listed.
+  func add(_ plan: DevicePlan, stopsAtFailure: Bool) throws(NetlinkError) -> Addition {
+    let index = interfaceIndex
+    var addition = Addition()
+    let held = try netlink.use { (session) throws(NetlinkError) in
+      try session.addresses(interfaceIndex: index).map(\.interfaceAddress)
+    }
+    for address in plan.missingAddresses(from: held) {
+      do throws(NetlinkError) {
+        try netlink.use { (session) throws(NetlinkError) in
+          // What ends IPv6 on the link (an MTU too small, a sysctl) ends this setting too.
+          if !address.address.isIPv4 { try session.disableLinkLocalAddress(index) }
+          try session.addAddress(
+            address.address, length: address.onLinkPrefix.length, interfaceIndex: index)
+        }
+      } catch {
+        addition.failure = addition.failure ?? error
+        if stopsAtFailure { return addition }
+        continue
+      }
+      addition.content.addresses.append(address)
+      if !added.addresses.contains(address) { added.addresses.append(address) }
+    }
+    // Listed after the addresses came: their on-link prefixes came with them.
+    let known = try netlink.use { (session) throws(NetlinkError) in try session.routesByPrefix() }
+    let missing = plan.missingPrefixes { prefix in
+      known[prefix]?.contains { $0.interfaceIndex == index } == true
+    }
+    let owned = Set(added.prefixes)
+    for prefix in missing {
+      do throws(NetlinkError) {
+        try netlink.use { (session) throws(NetlinkError) in
+          _ = try session.addRoute(prefix, interfaceIndex: index, known: known)
+        }
+      } catch {
+        addition.failure = addition.failure ?? error
+        if stopsAtFailure { return addition }
+        continue
+      }
+      addition.content.prefixes.append(prefix)
+      if !owned.contains(prefix) { added.prefixes.append(prefix) }
+    }
+    return addition
+  }
+
+  /// Sets the link up, with its limits.
+  ///
+  /// - Returns: what it was before, where it was something else.
+  @discardableResult
+  private func setLink(_ mtu: Int) throws(NetlinkError) -> Link? {
+    guard let link = try link() else { throw .linkMissing(action: "configuring the device") }
+    let isAsWanted = link.isUp && link.mtu == mtu && link.queueLength == Self.queueLength
+    guard !isAsWanted else { return nil }
+    let index = interfaceIndex
     try netlink.use { (session) throws(NetlinkError) in
-      try session.setLink(interfaceIndex, mtu: octets)
+      try session.setLink(index, up: true, mtu: mtu, queueLength: Self.queueLength)
     }
-    mtu = octets
+    return link
   }
 
-  private func restore(_ octets: Int) {
+  private func restore(_ mtu: Int) {
     do throws(NetlinkError) {
-      try setMTU(octets)
+      try setLink(mtu)
     } catch {
       log.error("the MTU could not be set back", metadata: ["error": "\(error)"])
     }
   }
 
-  private func removeAll(except keptAddresses: [InterfaceAddress], _ keptRoutes: [IPPrefix]) {
+  private func remove(except kept: DeviceContent) {
     let index = interfaceIndex
-    for prefix in routes where !keptRoutes.contains(prefix) {
+    let prefixes = Set(kept.prefixes)
+    for prefix in added.prefixes where !prefixes.contains(prefix) {
       attempt { (session) throws(NetlinkError) in
         try session.removeRoute(prefix, interfaceIndex: index)
       }
     }
-    routes.removeAll { !keptRoutes.contains($0) }
-    for address in addresses where !keptAddresses.contains(address) {
+    added.prefixes.removeAll { !prefixes.contains($0) }
+    for address in added.addresses where !kept.addresses.contains(address) {
       attempt { (session) throws(NetlinkError) in
         try session.removeAddress(
           address.address, length: address.onLinkPrefix.length, interfaceIndex: index)
       }
     }
-    addresses.removeAll { !keptAddresses.contains($0) }
+    added.addresses.removeAll { !kept.addresses.contains($0) }
   }
 
   /// For a start that failed: not even a device that is to be kept stays.
@@ -202,37 +299,15 @@ actor DeviceKeeper {
     let found = try netlink.use { (session) throws(NetlinkError) in
       (try session.addresses(interfaceIndex: index), try session.routes(interfaceIndex: index))
     }
-    for entry in found.0 where !entry.address.isLinkLocalUnicast {
-      let length = entry.address.isIPv4 ? entry.length - 96 : entry.length
-      addresses.append(InterfaceAddress(address: entry.address, length: length))
-    }
+    added.addresses = found.0.filter { !$0.address.isLinkLocalUnicast }.map(\.interfaceAddress)
     let onLink = Set(found.0.map(\.prefix))
-    routes = found.1.map(\.prefix).filter { !onLink.contains($0) }
+    added.prefixes = found.1.map(\.prefix).filter { !onLink.contains($0) }
   }
 }
 
-/// The session, once there is one. It is used on the keeper's thread only.
-private final class NetlinkSlot {
-  private var session: NetlinkSession?
-
-  func open(namespace: String?) throws(NetlinkError) {
-    session = try NetlinkSession(namespace: namespace)
-  }
-
-  func use<Outcome>(
-    _ body: (inout NetlinkSession) throws(NetlinkError) -> Outcome
-  ) throws(NetlinkError) -> Outcome {
-    guard var taken = session.take() else {
-      throw .exchange(action: "configuring the device", reason: "there is no session")
-    }
-    let outcome: Outcome
-    do throws(NetlinkError) {
-      outcome = try body(&taken)
-    } catch {
-      session = consume taken
-      throw error
-    }
-    session = consume taken
-    return outcome
+extension LinkAddress {
+  /// The same as the configuration writes it.
+  fileprivate var interfaceAddress: InterfaceAddress {
+    InterfaceAddress(address: address, length: address.isIPv4 ? length - 96 : length)
   }
 }

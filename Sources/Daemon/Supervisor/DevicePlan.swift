@@ -22,10 +22,37 @@ package struct DevicePlan: Equatable, Sendable {
     ownPrefixes = configuration.ownPrefixes(also: others)
   }
 
-  /// Whether the host has anything to change on the way from another plan.
-  package func differsAtDevice(from other: Self) -> Bool {
-    addresses != other.addresses || routes != other.routes || mtu != other.mtu
+  /// Everything that leads into the device, each once: the routes, and the on-link prefixes, which the
+  /// kernel routes there as the addresses come. One of a single address has no such route.
+  package var prefixes: [IPPrefix] {
+    var known = Set(routes)
+    return routes
+      + addresses.map(\.onLinkPrefix).filter { $0.length < 128 && known.insert($0).inserted }
   }
+
+  /// What a device lacks that has these addresses.
+  package func missingAddresses(from held: [InterfaceAddress]) -> [InterfaceAddress] {
+    let held = Set(held)
+    return addresses.filter { !held.contains($0) }
+  }
+
+  /// What a device lacks that some prefixes lead to.
+  package func missingPrefixes(leads: (IPPrefix) -> Bool) -> [IPPrefix] {
+    prefixes.filter { !leads($0) }
+  }
+}
+
+/// Addresses of the device and what leads into it.
+package struct DeviceContent: Equatable, Sendable {
+  package var addresses: [InterfaceAddress] = []
+  package var prefixes: [IPPrefix] = []
+
+  package init(addresses: [InterfaceAddress] = [], prefixes: [IPPrefix] = []) {
+    self.addresses = addresses
+    self.prefixes = prefixes
+  }
+
+  package var isEmpty: Bool { addresses.isEmpty && prefixes.isEmpty }
 }
 
 /// A rule that a reload took away, whose flows may go on.

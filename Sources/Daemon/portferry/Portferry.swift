@@ -48,13 +48,29 @@ struct Portferry: ParsableCommand {
   }
 }
 
-/// Where the configuration is.
+/// Where the configuration is: named as an argument or by --config, which mean the same.
 struct ConfigurationOption: ParsableArguments {
+  private static let standard = "/etc/portferry/portferry.toml"
+
+  @Argument(
+    help: ArgumentHelp(
+      "The configuration file. (default: \(Self.standard))", valueName: "file"),
+    completion: .file(extensions: ["toml"]))
+  private var argument: String?
+
   @Option(
     name: .customLong("config"),
-    help: ArgumentHelp("The configuration file.", valueName: "file"),
+    help: ArgumentHelp("The same, as an option.", valueName: "file"),
     completion: .file(extensions: ["toml"]))
-  var path = "/etc/portferry/portferry.toml"
+  private var option: String?
+
+  var path: String { argument ?? option ?? Self.standard }
+
+  func validate() throws {
+    guard argument == nil || option == nil || argument == option else {
+      throw ValidationError("two configuration files are named: give one")
+    }
+  }
 }
 
 /// Writes all of it, as far as the reader takes it.

@@ -11,7 +11,8 @@ struct RunCommand: ParsableCommand {
       SIGINT; then everything that was added is removed. A second SIGTERM or SIGINT ends it at once. \
       SIGHUP reads the file again: rules, addresses, routes and MTU follow it without touching \
       running connections; if anything in the file is wrong, the running rules stay and the log says \
-      what is wrong and where. Needs root (CAP_NET_ADMIN). Logs go to standard error.
+      what is wrong and where. Addresses and routes that somebody takes from the device come back by \
+      themselves. Needs root (CAP_NET_ADMIN). Logs go to standard error.
       """)
 
   @OptionGroup var file: ConfigurationOption

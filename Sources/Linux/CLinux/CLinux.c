@@ -14,11 +14,14 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // Missing from headers before Linux 5.11; the number is the same on every architecture.
@@ -32,6 +35,10 @@ _Static_assert(
     "layout of mmsghdr");
 
 static long answer(long result) { return result < 0 ? -errno : result; }
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 
 // The kernel's timespec has 64-bit fields in this call, as has glibc's on 64-bit systems.
 int clinux_epoll_wait(
@@ -126,6 +133,48 @@ int clinux_set_capabilities(uint64_t mask) {
       {.effective = (uint32_t)(mask >> 32), .permitted = (uint32_t)(mask >> 32)},
   };
   return (int)answer(syscall(SYS_capset, &header, data));
+}
+
+// Everything but `kept`, whose device, sockets and log would otherwise outlive the daemon.
+static void close_others(int kept) {
+  if ((kept == 0 || syscall(SYS_close_range, 0U, (unsigned int)kept - 1, 0U) == 0) &&
+      syscall(SYS_close_range, (unsigned int)kept + 1, ~0U, 0U) == 0)
+    return;
+  long count = sysconf(_SC_OPEN_MAX);
+  for (int number = 0; number < count; number++)
+    if (number != kept) close(number);
+}
+
+int clinux_start_remover(int pipe, const char *path, const char *directory) {
+  struct stat made;
+  if (lstat(path, &made) < 0) return -errno;
+  pid_t process = fork();
+  if (process != 0) return process < 0 ? -errno : process;
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  close_others(pipe);
+  prctl(PR_SET_NAME, "ferry-remover", 0L, 0L, 0L);
+  // Without that capability, root still owns what is root's.
+  if (clinux_set_capabilities(1ULL << CAP_DAC_OVERRIDE) < 0) clinux_set_capabilities(0);
+  clinux_refuse_new_privileges();
+  (void)!chdir("/");
+  char word;
+  ssize_t octets;
+  while ((octets = read(pipe, &word, 1)) < 0 && errno == EINTR) {}
+  struct stat found;
+  if (octets == 1 && lstat(path, &found) == 0 && S_ISSOCK(found.st_mode) &&
+      found.st_dev == made.st_dev && found.st_ino == made.st_ino)
+    unlink(path);
+  if (octets == 1 && directory) rmdir(directory);
+  _exit(0);
+}
+
+int clinux_await_process(int process) {
+  int status = 0;
+  pid_t result;
+  while ((result = waitpid(process, &status, 0)) < 0 && errno == EINTR) {}
+  return result < 0 ? -errno : status;
 }
 
 int clinux_tun_attach(int descriptor, char *name, bool multi_queue, bool exclusive) {

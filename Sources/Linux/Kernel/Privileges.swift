@@ -30,6 +30,8 @@ extension PrivilegesError: CustomStringConvertible {
   package var description: String {
     switch self {
     case .unknownUser(let name): "user \(name) does not exist: make it, or correct daemon.user"
+    case .system(let error) where error.isNotPermitted:
+      "becoming daemon.user is not permitted: this needs root (CAP_SETUID, CAP_SETGID)"
     case .system(let error): "privileges cannot be given up: \(error)"
     }
   }

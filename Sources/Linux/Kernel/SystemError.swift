@@ -10,9 +10,9 @@ import Glibc
 /// The system calls that a `SystemError` can name.
 package enum SystemCall: String, Sendable, BitwiseCopyable {
   case accept, bind, capset, close, connect, getrandom, getrlimit, getsockname, getsockopt, ioctl
-  case fcntl, listen, mmap, open, prctl, read, readv, recvfrom, recvmmsg, recvmsg, send
+  case fcntl, fork, listen, mmap, open, prctl, read, readv, recvfrom, recvmmsg, recvmsg, send
   case sendmmsg, sendmsg, sendto, setgroups, setns, setresgid, setresuid, setrlimit, setsockopt
-  case shutdown, socket, stat, unlink, unshare, write, writev
+  case shutdown, socket, socketpair, stat, unlink, unshare, write, writev
   case epollCreate = "epoll_create1"
   case epollControl = "epoll_ctl"
   case epollWait = "epoll_pwait2"

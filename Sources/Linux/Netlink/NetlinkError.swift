@@ -29,7 +29,7 @@ extension NetlinkError: CustomStringConvertible {
     case .addressInUse(let address, let link):
       "address \(address) is in use on \(link): remove it there, or choose another in device.addresses"
     case .routeInUse(let prefix, let link):
-      "prefix \(prefix) is routed to \(link) already: remove that route, or correct device.routes"
+      "prefix \(prefix) is routed to \(link) already: remove that route, or correct device.routes or the rule that listens there"
     case .ipv6Unavailable(let address):
       "address \(address) cannot be set because IPv6 is switched off: see sysctl net.ipv6.conf.all.disable_ipv6"
     case .linkMissing(let action):

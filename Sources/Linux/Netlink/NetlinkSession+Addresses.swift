@@ -52,13 +52,19 @@ extension NetlinkSession {
 
   /// Leads a prefix into a link, which must be up.
   ///
+  /// - Parameter known: what `routesByPrefix` has just said, where many routes are added; nil asks.
   /// - Returns: false when it led there already, such as by an address's on-link prefix.
   /// - Throws: `routeInUse` when the same prefix leads elsewhere.
   @discardableResult
   package mutating func addRoute(
-    _ prefix: IPPrefix, interfaceIndex: Int
+    _ prefix: IPPrefix, interfaceIndex: Int, known: [IPPrefix: [Route]]? = nil
   ) throws(NetlinkError) -> Bool {
-    let holders = try routes().filter { $0.prefix == prefix }
+    let holders: [Route]
+    if let known {
+      holders = known[prefix] ?? []
+    } else {
+      holders = try routes().filter { $0.prefix == prefix }
+    }
     if holders.contains(where: { $0.interfaceIndex == interfaceIndex }) { return false }
     if let other = holders.first {
       throw .routeInUse(prefix, link: try linkName(other.interfaceIndex))

@@ -41,23 +41,34 @@ extension NetlinkSession {
   /// Unicast routes of the main table, of both families, through one link or through any.
   package mutating func routes(interfaceIndex: Int? = nil) throws(NetlinkError) -> [Route] {
     try dump(Int(RTM_GETROUTE), "listing routes", header: rtmsg()) { reply in
-      guard reply.type == Int(RTM_NEWROUTE), let header = reply.body(as: rtmsg.self),
-        header.rtm_type == 1, header.rtm_flags & 0x200 == 0  // RTN_UNICAST, not RTM_F_CLONED
+      guard reply.type == Int(RTM_NEWROUTE), let route = Self.mainRoute(reply),
+        interfaceIndex == nil || interfaceIndex == route.interfaceIndex
       else { return nil }
-      let attributes = reply.attributes(after: MemoryLayout<rtmsg>.size)
-      let table = attributes.number(Int(RTA_TABLE.rawValue)) ?? UInt32(header.rtm_table)
-      let index = Int(attributes.number(Int(RTA_OIF.rawValue)) ?? 0)
-      let isIPv4 = header.rtm_family == UInt8(AF_INET)
-      guard table == 254, isIPv4 || header.rtm_family == UInt8(AF_INET6),  // RT_TABLE_MAIN
-        interfaceIndex == nil || interfaceIndex == index
-      else { return nil }
-      let address =
-        attributes.address(Int(RTA_DST.rawValue)) ?? (isIPv4 ? .anyIPv4 : .anyIPv6)
-      guard let length = Self.length(header.rtm_dst_len, of: address) else { return nil }
-      return Route(
-        prefix: IPPrefix(address, length: length), interfaceIndex: index,
-        metric: Int(attributes.number(Int(RTA_PRIORITY.rawValue)) ?? 0))
+      return route
     }
+  }
+
+  /// `routes` of all links, to look many prefixes up in.
+  package mutating func routesByPrefix() throws(NetlinkError) -> [IPPrefix: [Route]] {
+    Dictionary(grouping: try routes(), by: \.prefix)
+  }
+
+  /// What a message says of a unicast route of the main table; nil when it is about another.
+  static func mainRoute(_ message: NetlinkReply) -> Route? {
+    guard let header = message.body(as: rtmsg.self), header.rtm_type == 1,  // RTN_UNICAST
+      header.rtm_flags & 0x200 == 0  // RTM_F_CLONED
+    else { return nil }
+    let attributes = message.attributes(after: MemoryLayout<rtmsg>.size)
+    let table = attributes.number(Int(RTA_TABLE.rawValue)) ?? UInt32(header.rtm_table)
+    let isIPv4 = header.rtm_family == UInt8(AF_INET)
+    guard table == 254, isIPv4 || header.rtm_family == UInt8(AF_INET6)  // RT_TABLE_MAIN
+    else { return nil }
+    let address = attributes.address(Int(RTA_DST.rawValue)) ?? (isIPv4 ? .anyIPv4 : .anyIPv6)
+    guard let length = length(header.rtm_dst_len, of: address) else { return nil }
+    return Route(
+      prefix: IPPrefix(address, length: length),
+      interfaceIndex: Int(attributes.number(Int(RTA_OIF.rawValue)) ?? 0),
+      metric: Int(attributes.number(Int(RTA_PRIORITY.rawValue)) ?? 0))
   }
 
   /// Whether packets to the address are delivered to this host: it has a route of its own. For an IPv6

@@ -4,7 +4,7 @@
 // synchronous and leave nothing half done. Adding says whether something was added: what stood on
 // this link already is success, and not the caller's to remove. Removing what is gone is success too.
 // The kernel accepts one address on two links, which black-holes one of them: a session looks first.
-// Watching for changes is left out.
+// Hearing of changes is `LinkWatch`'s.
 
 import CLibnl
 import Glibc
@@ -18,21 +18,8 @@ package struct NetlinkSession: ~Copyable, @unchecked Sendable {
 
   /// - Parameter namespace: the path of the namespace to configure; nil for the caller's.
   package init(namespace: String? = nil) throws(NetlinkError) {
-    let opened: Result<NetlinkSocket, NetlinkFailure>
-    do throws(NamespaceError) {
-      opened = try NetworkNamespace.run(in: namespace) {
-        do throws(NetlinkFailure) {
-          return .success(try NetlinkSocket())
-        } catch {
-          return .failure(error)
-        }
-      }
-    } catch {
-      throw .namespace(error)
-    }
-    switch consume opened {
-    case .success(let socket): self.socket = socket
-    case .failure(let failure): throw Self.explain(failure, "opening an rtnetlink socket")
+    socket = try NetlinkSocket.open(namespace, "opening an rtnetlink socket") {
+      () throws(NetlinkFailure) in try NetlinkSocket()
     }
   }
 
@@ -59,7 +46,8 @@ package struct NetlinkSession: ~Copyable, @unchecked Sendable {
   }
 
   /// Keeps the kernel from giving the link an IPv6 link-local address when it comes up, and so from
-  /// soliciting routers through it. Before the link is up.
+  /// soliciting routers through it. Before the link is up. Where IPv6 is switched off there is nothing to
+  /// keep it from.
   package mutating func disableLinkLocalAddress(_ index: Int) throws(NetlinkError) {
     var header = ifinfomsg()
     header.ifi_index = CInt(index)
@@ -72,7 +60,11 @@ package struct NetlinkSession: ~Copyable, @unchecked Sendable {
         request.put(Int(IFLA_INET6_ADDR_GEN_MODE), UInt8(1))  // IN6_ADDR_GEN_MODE_NONE
       }
     }
-    try perform(request, action)
+    do throws(NetlinkError) {
+      try perform(request, action)
+    } catch {
+      guard case .refused(_, let cause, _) = error, cause.code == EAFNOSUPPORT else { throw error }
+    }
   }
 
   /// Removes a link; gone already is success.

@@ -3,6 +3,7 @@
 // The exchange is synchronous: every request asks for an acknowledgement or is a dump, and the
 // kernel answers either at once. Replies of an earlier, broken-off exchange are told by their sequence
 // number and skipped. The kernel's own words for a refusal (extended acknowledgement) are kept.
+// A socket that hears announcements makes no requests.
 
 import CLibnl
 import Glibc
@@ -22,9 +23,11 @@ struct NetlinkSocket: ~Copyable {
   private let socket: OpaquePointer
 
   /// A socket in the calling thread's namespace.
-  init() throws(NetlinkFailure) {
+  ///
+  /// - Parameter groups: whose announcements it hears. With any it is for `hear` and never waits.
+  init(hearing groups: [rtnetlink_groups] = []) throws(NetlinkFailure) {
     guard let socket = nl_socket_alloc() else { throw .exchange("out of memory") }
-    let result = nl_connect(socket, NETLINK_ROUTE)
+    let result = Self.prepare(socket, groups)
     guard result >= 0 else {
       nl_socket_free(socket)
       throw .exchange(Self.words(result))
@@ -38,7 +41,42 @@ struct NetlinkSocket: ~Copyable {
     }
   }
 
+  private static func prepare(_ socket: OpaquePointer, _ groups: [rtnetlink_groups]) -> CInt {
+    let result = nl_connect(socket, NETLINK_ROUTE)
+    guard result >= 0, !groups.isEmpty else { return result }
+    for group in groups {
+      let result = nl_socket_add_membership(socket, CInt(group.rawValue))
+      guard result >= 0 else { return result }
+    }
+    return nl_socket_set_nonblocking(socket)
+  }
+
+  /// Makes a socket in a namespace; nil is the caller's.
+  static func open(
+    _ namespace: String?, _ action: String,
+    _ make: () throws(NetlinkFailure) -> NetlinkSocket
+  ) throws(NetlinkError) -> NetlinkSocket {
+    let opened: Result<NetlinkSocket, NetlinkFailure>
+    do throws(NamespaceError) {
+      opened = try NetworkNamespace.run(in: namespace) {
+        do throws(NetlinkFailure) {
+          return .success(try make())
+        } catch {
+          return .failure(error)
+        }
+      }
+    } catch {
+      throw .namespace(error)
+    }
+    switch consume opened {
+    case .success(let socket): return socket
+    case .failure(let failure): throw NetlinkSession.explain(failure, action)
+    }
+  }
+
   deinit { nl_socket_free(socket) }
+
+  var number: CInt { nl_socket_get_fd(socket) }
 
   private static func words(_ code: CInt) -> String {
     nl_geterror(code).map { String(cString: $0) } ?? "libnl error \(code)"
@@ -90,6 +128,37 @@ struct NetlinkSocket: ~Copyable {
     }
     if interrupted { throw .interrupted }
     return false
+  }
+
+  /// What one look at the announcements found.
+  enum Heard {
+    case messages
+    case nothing
+    /// The buffer overflowed: some were lost.
+    case overrun
+  }
+
+  /// Reads one datagram of announcements without waiting.
+  func hear(_ each: (NetlinkReply) -> Void) throws(NetlinkFailure) -> Heard {
+    var sender = sockaddr_nl()
+    var buffer: UnsafeMutablePointer<UInt8>?
+    let octets = nl_recv(socket, &sender, &buffer, nil)
+    defer { free(buffer) }
+    switch octets {
+    case 0, -NLE_AGAIN: return .nothing
+    case -NLE_NOMEM: return .overrun  // ENOBUFS
+    case ..<0: throw .exchange(Self.words(octets))
+    default: break
+    }
+    guard sender.nl_pid == 0, let buffer else { return .messages }  // not the kernel
+    var left = octets
+    var next = UnsafeMutableRawPointer(buffer).assumingMemoryBound(to: nlmsghdr.self)
+    while nlmsg_ok(next, left) != 0 {
+      each(NetlinkReply(header: next))
+      guard let following = nlmsg_next(next, &left) else { break }
+      next = following
+    }
+    return .messages
   }
 
   /// An error of zero is the acknowledgement; a dump's end carries the same number.

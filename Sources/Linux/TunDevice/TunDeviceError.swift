@@ -26,7 +26,7 @@ extension TunDeviceError: CustomStringConvertible {
     case .notPermitted:
       "making a TUN device is not permitted: this needs root (CAP_NET_ADMIN) and access to /dev/net/tun"
     case .nameBusy(let name, let holder):
-      "device name \(name) is taken by \(holder): stop it, or choose another device.name"
+      "device name \(name) is taken by \(holder): stop or remove it, or choose another device.name"
     case .badName(let name):
       "\"\(name)\" is no device name: it takes 1 to 15 octets without space, \"/\", \":\" and \"%\""
     case .driverTooOld(let missing):

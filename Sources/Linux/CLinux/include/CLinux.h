@@ -74,6 +74,17 @@ int clinux_become_user(uint32_t user);
 // the calling thread only.
 int clinux_set_capabilities(uint64_t mask);
 
+// Starts a process that keeps root after this one gave it up, for one deed: when `pipe` (its reading
+// end) brings an octet, it removes the socket file `path`, if that is still the one of now, and then the
+// directory `directory` (null: none) if it is empty. It then ends, as it does without a deed when the
+// pipe ends. It has no other descriptor, hears no signal but SIGKILL and has no capability but
+// CAP_DAC_OVERRIDE, if that. Answers with its number. This one is more than a call: between fork and exit, in a
+// process that has threads, nothing but calls of the kernel may be made.
+int clinux_start_remover(int pipe, const char *path, const char *directory);
+
+// waitpid(2) of one process, to its end.
+int clinux_await_process(int process);
+
 // TUNSETIFF with IFF_TUN | IFF_NO_PI | IFF_VNET_HDR. `name` holds 16 octets, zero-terminated, and
 // becomes the name given. `exclusive` (IFF_TUN_EXCL) refuses with -EBUSY a name that exists.
 int clinux_tun_attach(int descriptor, char *name, bool multi_queue, bool exclusive);
