@@ -34,6 +34,7 @@ import Wire
       udp_timeout = "5m"
       max_connections = 7
       on_reload = "drain"
+      congestion = "newreno"
       [[forward]]
       name = "a"
       listen = "10.77.0.10:80"
@@ -48,6 +49,7 @@ import Wire
       udp_timeout = "3m"
       max_connections = 8
       on_reload = "reset"
+      congestion = "cubic"
       """)
     #expect(
       configuration.device
@@ -68,14 +70,15 @@ import Wire
       name: "a", protocols: .udp, listen: [try pattern("10.77.0.10", 80, 80)],
       target: Target(host: .address(try address("127.0.0.1")), port: .fixed(8080)),
       connectTimeout: .seconds(3), idleTimeout: .seconds(86_400), udpTimeout: .seconds(300),
-      maxConnections: 7, onReload: .drain)
+      maxConnections: 7, onReload: .drain, congestion: .newReno)
     let b = ForwardRule(
       name: "b", protocols: [.tcp, .udp],
       listen: [try pattern("*", 443, 443), try pattern("fd77::20", 27000, 27999)],
       target: Target(host: .name("host.example"), port: .same), connectTimeout: .milliseconds(1),
-      idleTimeout: .seconds(7200), udpTimeout: .seconds(180), maxConnections: 8, onReload: .reset)
+      idleTimeout: .seconds(7200), udpTimeout: .seconds(180), maxConnections: 8, onReload: .reset,
+      congestion: .cubic)
     #expect(configuration.forwards == [a, b])
-    #expect(configuration.forwards.map(\.line) == [25, 29])
+    #expect(configuration.forwards.map(\.line) == [26, 30])
   }
 
   @Test("an empty file has defaults, and a warning that nothing is forwarded") func defaults()

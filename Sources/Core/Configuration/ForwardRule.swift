@@ -31,6 +31,8 @@ package struct ForwardRule: Sendable {
   package var maxConnections: Int?
   /// What becomes of its flows when a reload removes or changes the rule.
   package var onReload: ReloadPolicy
+  /// How much may be in flight towards its TCP clients.
+  package var congestion: CongestionAlgorithm
   /// Where the rule begins in its file, from 1; not compared.
   package var line: Int
 
@@ -39,7 +41,7 @@ package struct ForwardRule: Sendable {
     connectTimeout: Interval = Self.connectTimeoutDefault,
     idleTimeout: Interval = Self.idleTimeoutDefault,
     udpTimeout: Interval = Self.udpTimeoutDefault, maxConnections: Int? = nil,
-    onReload: ReloadPolicy = .keep, line: Int = 0
+    onReload: ReloadPolicy = .keep, congestion: CongestionAlgorithm = .cubic, line: Int = 0
   ) {
     self.name = name
     self.protocols = protocols
@@ -50,6 +52,7 @@ package struct ForwardRule: Sendable {
     self.udpTimeout = udpTimeout
     self.maxConnections = maxConnections
     self.onReload = onReload
+    self.congestion = congestion
     self.line = line
   }
 
@@ -72,7 +75,7 @@ extension ForwardRule: Equatable {
     a.name == b.name && a.protocols == b.protocols && a.listen == b.listen && a.target == b.target
       && a.connectTimeout == b.connectTimeout && a.idleTimeout == b.idleTimeout
       && a.udpTimeout == b.udpTimeout && a.maxConnections == b.maxConnections
-      && a.onReload == b.onReload
+      && a.onReload == b.onReload && a.congestion == b.congestion
   }
 }
 
@@ -109,6 +112,14 @@ package enum ReloadPolicy: String, Sendable, Hashable, CaseIterable {
   case drain
   /// Flows are cut at once.
   case reset
+}
+
+/// Congestion control of TCP towards clients.
+package enum CongestionAlgorithm: String, Sendable, Hashable, CaseIterable {
+  /// RFC 9438.
+  case cubic
+  /// RFC 5681.
+  case newReno = "newreno"
 }
 
 /// Where a rule leads.

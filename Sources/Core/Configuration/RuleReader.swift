@@ -15,9 +15,11 @@ struct RuleOptions {
   var udpTimeout: Interval?
   var maxConnections: Int?
   var onReload: ReloadPolicy?
+  var congestion: CongestionAlgorithm?
 
   static let keys = [
     "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections", "on_reload",
+    "congestion",
   ]
   /// Options that later versions know.
   static let laterKeys = [
@@ -66,6 +68,7 @@ extension SectionReader {
     options.maxConnections = integer(
       "max_connections", in: section, ForwardRule.maxConnectionsRange)
     options.onReload = choice("on_reload", in: section, ReloadPolicy.self)
+    options.congestion = choice("congestion", in: section, CongestionAlgorithm.self)
     return options
   }
 
@@ -110,6 +113,7 @@ extension SectionReader {
       udpTimeout: options.udpTimeout ?? defaults.udpTimeout ?? ForwardRule.udpTimeoutDefault,
       maxConnections: options.maxConnections ?? defaults.maxConnections,
       onReload: options.onReload ?? defaults.onReload ?? .keep,
+      congestion: options.congestion ?? defaults.congestion ?? .cubic,
       line: log.source.line(at: section.span.start))
     return reading
   }

@@ -1,6 +1,7 @@
 import Configuration
 import Primitives
 import SocketTable
+import TCP
 import Wire
 
 // The rules as a worker sees them, old ones included.
@@ -27,6 +28,7 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var idleTimeout: Interval
   var udpTimeout: Interval
   var activeMax: Int
+  var congestion: CongestionControl.Algorithm
 }
 
 /// What an address and a port lead to.
@@ -148,7 +150,8 @@ package struct RuleBook: ~Copyable {
     (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
-        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max))
+        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max,
+        congestion: CongestionControl.Algorithm(rule.congestion)))
     return slot
   }
 
@@ -198,5 +201,14 @@ package struct RuleBook: ~Copyable {
     }
     noteNextCut()
     return due
+  }
+}
+
+extension CongestionControl.Algorithm {
+  init(_ algorithm: CongestionAlgorithm) {
+    switch algorithm {
+    case .cubic: self = .cubic
+    case .newReno: self = .newReno
+    }
   }
 }

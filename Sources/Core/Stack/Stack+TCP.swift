@@ -12,7 +12,8 @@ extension Stack {
   func path(_ tuple: FiveTuple) -> TCPPath {
     TCPPath(
       tuple: tuple, checksum: settings.offloadsChecksum ? .offloaded : .computed,
-      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0)
+      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0,
+      cutsReduced: settings.offloadsECN)
   }
 
   mutating func tcpArrives(_ arrival: Arrival, _ header: TCPHeader, at now: MonotonicInstant) {
@@ -20,7 +21,8 @@ extension Stack {
     let tuple = FiveTuple(
       client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
       virtualPort: header.destinationPort, transport: .tcp)
-    let segment = TCPSegment(header: header, payload: arrival.payload)
+    let segment = TCPSegment(
+      header: header, payload: arrival.payload, isCongestionMarked: ip.isCongestionMarked)
     let value = hash.hash(tuple)
     guard let slot = find(tuple, value) else {
       strangerArrives(arrival, segment, tuple, value, at: now)
@@ -131,11 +133,13 @@ extension Stack {
     // RFC 6528 §3: M + F(connection, secret), M a 4 µs clock
     let sequence =
       UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
+    var choices = isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
+    choices.algorithm = rules.figures(rule).pointee.congestion
     (endpoints + Int(slot)).initialize(
       to: TCPEndpoint(
         holding: syn, isIPv4: isIPv4, initialSequence: SequenceNumber(sequence),
         timestampOffset: sequenceHash.hash(tuple) &* 0x9E37_79B9,
-        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6, at: now))
+        settings: choices, at: now))
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)

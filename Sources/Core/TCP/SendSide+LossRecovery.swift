@@ -23,32 +23,65 @@ extension SendSide {
 
   /// Recovery's pace and end, and the congestion window's growth.
   mutating func react(
-    to report: DeliveryReport, advance: Int, pipeBefore: Int, at now: MonotonicInstant,
-    memory: inout TCPMemory
+    to report: DeliveryReport, advance: Int, pipeBefore: Int, foundLoss: Bool, isEchoed: Bool,
+    at now: MonotonicInstant, memory: inout TCPMemory
   ) {
     let mss = Int(segmentOctets)
+    let stateBefore = recovery.state
     if recovery.isActive, advance > 0, recovery.point.precedesOrEquals(unacknowledged) {
       if recovery.state == .fast { congestion.endRecovery() }
       recovery.leave()
+      duplicateAcknowledgments = 0
     }
     if recovery.state == .fast {
       if advance > 0, !usesSACK { loseFirst(memory: &memory) }  // RFC 6582 §3.2
       let allowed = recovery.allowance(
         delivered: report.deliveredOctets, pipe: pipe,
-        thresholdOctets: Int(congestion.threshold), segmentOctets: mss, madeProgress: advance > 0)
+        thresholdOctets: Int(congestion.threshold), segmentOctets: mss,
+        isSafe: advance > 0 && usesSACK && !foundLoss)
       congestion.pace(windowOctets: pipe + allowed)
       return
     }
-    guard advance > 0 else { return }
+    if isEchoed {
+      reduceForMark(flightOctets: outstanding + advance)
+      return  // an echo lets nothing grow (RFC 3168 §6.1.2)
+    }
+    guard advance > 0, stateBefore != .fast else { return }
+    if stateBefore == .none {
+      congestion.heard(
+        roundTrip: report.isAmbiguous ? nil : report.roundTrip, acknowledged: unacknowledged,
+        next: next)
+    }
     if isWindowLimited || pipeBefore + mss >= Int(congestion.window) {
       congestion.acknowledged(
-        report.acknowledgedOctets, segmentOctets: mss, smoothedRTT: estimator.smoothed, at: now)
+        report.acknowledgedOctets, segmentOctets: mss, smoothedRTT: estimator.smoothed,
+        afterTimeout: stateBefore == .timeout, at: now)
+    } else {
+      congestion.applicationLimited(at: now)
     }
   }
 
-  mutating func detectLoss(at now: MonotonicInstant, memory: inout TCPMemory) {
+  /// Whether the client says that the network has marked our data.
+  func isEchoed(_ header: TCPHeader, flightOctets: Int) -> Bool {
+    notification.isOn && header.flags.contains(.ece) && flightOctets > 0
+  }
+
+  private mutating func reduceForMark(flightOctets: Int) {
+    guard notification.isNews(acknowledged: unacknowledged), !recovery.isActive else { return }
+    congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
+    recovery.settleDoubt()  // a mark is no mistake
+    notification.reduced(upTo: next)
+  }
+
+  /// Looks for what is lost.
+  /// - Parameter delivered: by the acknowledgement at hand.
+  /// - Returns: whether anything is newly lost.
+  @discardableResult
+  mutating func detectLoss(
+    delivered: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> Bool {
     reorderAt = .distantFuture
-    guard !scoreboard.isEmpty else { return }
+    guard !scoreboard.isEmpty else { return false }
     var found = false
     if scoreboard.hasArrived {
       let window = recovery.reorderingWindow(
@@ -58,16 +91,115 @@ extension SendSide {
         reorderingWindow: window, at: now, records: memory.sent)
       found = result.found
       reorderAt = result.lookAgainAt ?? .distantFuture
-    } else if duplicateAcknowledgments == 3, !recovery.isActive {
+    } else if !usesSACK, !recovery.isActive, duplicatesShowLoss(memory: memory) {
       loseFirst(memory: &memory)
       found = true
     }
-    if found, !recovery.isActive { enterFastRecovery() }
+    if found, !recovery.isActive { enterFastRecovery(delivered: delivered) }
+    return found
   }
 
-  private mutating func enterFastRecovery() {
-    recovery.enter(.fast, upTo: next, flightOctets: outstanding)
+  /// Whether a peer without SACK has said the same often enough: three times (RFC 5681 §3.2), or as
+  /// often as it can when less than four segments are in flight and nothing more may be sent (RFC 5827
+  /// §3.2). What the last recovery sent twice comes with duplicates too: those right at its end tell
+  /// nothing (RFC 6582 §3.2, step 2).
+  private func duplicatesShowLoss(memory: borrowing TCPMemory) -> Bool {
+    guard duplicateAcknowledgments > 0, recovery.point != unacknowledged else { return false }
+    var threshold = 3
+    let mss = Int(segmentOctets)
+    if outstanding < 4 * mss, unsent == 0 || windowRoom == 0 {
+      let segments = scoreboard.segments(mss, most: 4, records: memory.sent)
+      if segments > 1, segments < 4 { threshold = segments - 1 }
+    }
+    return Int(duplicateAcknowledgments) >= threshold
+  }
+
+  private mutating func enterFastRecovery(delivered: Int) {
+    recovery.enter(
+      .fast, upTo: next, flightOctets: outstanding - arrivedOctets + delivered,
+      reduced: unacknowledged)
     congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+    notification.reduced(upTo: next)
+  }
+
+  /// What the last reduction was for did not happen.
+  mutating func takeBack(acknowledgedOctets: Int, memory: borrowing TCPMemory) {
+    if recovery.reducedByTimeout {
+      congestion.restoreAfterTimeout(
+        flightOctets: outstanding, acknowledgedOctets: acknowledgedOctets,
+        segmentOctets: Int(segmentOctets))
+    } else {
+      congestion.restore()
+    }
+    recovery.settleDoubt()
+    if recovery.isActive {
+      recovery.leave()
+      scoreboard.loseNothing(records: memory.sent)
+    }
+    duplicateAcknowledgments = 0
+  }
+
+  /// The acknowledgement stops in front of what was told to have arrived: unless it was overtaken by
+  /// its successor, the peer has thrown that away. The timer, which disbelieves everything, comes soon.
+  mutating func expectReneging(at now: MonotonicInstant) {
+    let soon = now + .microseconds(max(Int(estimator.smoothed) / 2, 10_000))
+    retransmitAt = min(retransmitAt, soon)
+  }
+
+  // MARK: Duplicate acknowledgements without SACK
+
+  /// One more that says the same (RFC 5681 §2): something has arrived, nobody knows what.
+  mutating func noteDuplicate(report: inout DeliveryReport) {
+    guard !usesSACK, recovery.state != .timeout else { return }
+    let before = arrivedOctets
+    duplicateAcknowledgments += duplicateAcknowledgments < .max ? 1 : 0
+    report.deliveredOctets += arrivedOctets - before
+  }
+
+  /// Progress: what duplicates stood for is acknowledged now, and was counted before.
+  mutating func forgetDuplicates(advance: Int, report: inout DeliveryReport) {
+    guard duplicateAcknowledgments > 0 else { return }
+    let mss = Int(segmentOctets)
+    // the first segment was the missing one
+    let segments = min(Int(duplicateAcknowledgments), max(0, (advance - 1) / mss))
+    report.deliveredOctets = max(0, report.deliveredOctets - segments * mss)
+    duplicateAcknowledgments =
+      recovery.state == .fast ? duplicateAcknowledgments - UInt16(segments) : 0
+  }
+
+  // MARK: Round trips
+
+  /// What a timestamp sent now says, before the connection's offset: milliseconds (RFC 7323 §5.4
+  /// allows 1 ms to 1 s).
+  static func stamp(at now: MonotonicInstant) -> UInt32 {
+    UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
+  }
+
+  /// Measures a round trip where the acknowledgement allows: by the record that arrived if that was sent
+  /// once (Karn), else by the timestamp echoed, if SND.UNA moves (RFC 7323 §4). Only a measurement
+  /// ends the timer's back-off (RFC 6298 §5).
+  mutating func measure(
+    _ report: DeliveryReport, advance: Int, flightOctets: Int, echo: UInt32?,
+    at now: MonotonicInstant
+  ) {
+    // RFC 7323, appendix G, with the acknowledgement's own size where that is more than two segments
+    let share = max(2 * Int(segmentOctets), report.deliveredOctets)
+    let expected = (flightOctets + share - 1) / share
+    if let roundTrip = report.roundTrip, !report.isAmbiguous {
+      estimator.measured(roundTrip, expectedSamples: expected)
+      backoff = 0
+    } else if advance > 0 {
+      measure(echo: echo, expectedSamples: expected, at: now)
+    }
+  }
+
+  mutating func measure(echo: UInt32?, expectedSamples: Int, at now: MonotonicInstant) {
+    guard let echo else { return }
+    let milliseconds = Int(Int32(bitPattern: Self.stamp(at: now) &- echo))
+    guard 0...RTTEstimator.maximum.milliseconds ~= milliseconds else { return }
+    estimator.measured(
+      .milliseconds(max(1, milliseconds)), expectedSamples: expectedSamples, isExact: false)
+    backoff = 0
   }
 
   private mutating func loseFirst(memory: inout TCPMemory) {
@@ -136,6 +268,8 @@ extension SendSide {
       recovery.tailProbeEnded()
       if !recovery.isActive {
         congestion.lost(flightOctets: max(outstanding, 1), segmentOctets: Int(segmentOctets))
+        recovery.settleDoubt()
+        notification.reduced(upTo: next)
       }
     } else if advance == 0 {
       recovery.tailProbeEnded()  // the original and the probe both arrived
@@ -147,7 +281,7 @@ extension SendSide {
   /// The reordering window passed (RFC 8985 §6.3).
   mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
     guard reorderAt <= now else { return }
-    detectLoss(at: now, memory: &memory)
+    detectLoss(delivered: 0, at: now, memory: &memory)
   }
 
   /// The retransmission or persist timer expired.
@@ -168,10 +302,15 @@ extension SendSide {
     duplicateAcknowledgments = 0
     reorderAt = .distantFuture
     if windowOctets > 0 {  // a closed window is not congestion
-      if recovery.state != .timeout || recovery.point.precedesOrEquals(unacknowledged) {
+      // again in the same window: that was paid for (RFC 5681 §3.1)
+      let isFirst =
+        recovery.state != .timeout || recovery.point.precedesOrEquals(unacknowledged)
+      if isFirst {
         congestion.timedOut(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+        notification.reduced(upTo: next)
       }
-      recovery.enter(.timeout, upTo: next, flightOctets: outstanding)
+      recovery.enter(
+        .timeout, upTo: next, flightOctets: outstanding, reduced: isFirst ? unacknowledged : nil)
     }
     return true
   }

@@ -29,12 +29,13 @@ package struct SendSide: BitwiseCopyable {
   var retransmitAt = MonotonicInstant.distantFuture
   var reorderAt = MonotonicInstant.distantFuture
   var lastSentAt = MonotonicInstant.zero
-  var recovery = LossRecovery()
+  var recovery: LossRecovery
+  var notification = CongestionNotification()
   let segmentOctets: UInt16
   let peerScale: UInt8
   let usesSACK: Bool
   let bufferMax: UInt32
-  var duplicateAcknowledgments: UInt8 = 0
+  var duplicateAcknowledgments: UInt16 = 0
   var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
   private(set) var finishQueued = false
@@ -53,6 +54,7 @@ package struct SendSide: BitwiseCopyable {
     self.segmentOctets = segmentOctets
     self.peerScale = peerScale
     bufferMax = settings.sendBufferOctets
+    recovery = LossRecovery(initial: initial)
     congestion = CongestionControl(
       algorithm: settings.algorithm, segmentOctets: Int(segmentOctets))
   }
@@ -62,7 +64,18 @@ package struct SendSide: BitwiseCopyable {
   private var outstandingPayload: Int { outstanding - (finishSent ? 1 : 0) }
   /// Payload that was never sent.
   var unsent: Int { Int(buffer.octets) - outstandingPayload }
-  var pipe: Int { scoreboard.pipe(outstanding: outstanding) }
+  /// In the network, as far as is known.
+  var pipe: Int { max(0, scoreboard.pipe(outstanding: outstanding) - departedOctets) }
+  /// Without SACK each duplicate acknowledgement stands for a segment that has arrived (RFC 5681 §3.2;
+  /// RFC 9937 §5.2), but never the one that is missing.
+  private var departedOctets: Int {
+    guard !usesSACK, duplicateAcknowledgments > 0 else { return 0 }
+    let mss = Int(segmentOctets)
+    return min(
+      Int(duplicateAcknowledgments) * mss, max(0, outstanding - max(mss, scoreboard.lost)))
+  }
+  /// Of `outstanding`, known to have arrived.
+  var arrivedOctets: Int { usesSACK ? scoreboard.arrived : departedOctets }
   /// Octets that the peer's window leaves for new data.
   var windowRoom: Int {
     max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
@@ -105,9 +118,17 @@ package struct SendSide: BitwiseCopyable {
 
   /// Our SYN is acknowledged. Its round trip counts if it was sent once (Karn); if the timer had to
   /// send it again, the window starts small (RFC 5681 §3.1).
-  mutating func synchronized(at now: MonotonicInstant) {
-    if lastSentAt != .zero { estimator.measured(now - lastSentAt) }
-    if unanswered > 0 { congestion.handshakeTimedOut(segmentOctets: Int(segmentOctets)) }
+  /// - Parameter echo: the timestamp that the acknowledgement echoes, which tells them apart.
+  mutating func synchronized(echo: UInt32?, at now: MonotonicInstant) {
+    if lastSentAt != .zero {
+      estimator.measured(now - lastSentAt)
+    } else {
+      measure(echo: echo, expectedSamples: 1, at: now)
+    }
+    if unanswered > 0 {
+      congestion.handshakeTimedOut(segmentOctets: Int(segmentOctets))
+      estimator.handshakeTimedOut()
+    }
     unacknowledged = next
     unanswered = 0
     retransmitAt = .distantFuture
@@ -146,16 +167,18 @@ package struct SendSide: BitwiseCopyable {
   }
 
   /// Takes an acceptable acknowledgement.
+  /// - Parameter echo: the timestamp that it echoes, as `stamp` makes them.
   /// - Returns: octets of payload freed, and whether our FIN is now acknowledged.
   mutating func acknowledge(
-    _ header: TCPHeader, carriesData: Bool, windowChanged: Bool, at now: MonotonicInstant,
-    memory: inout TCPMemory
+    _ header: TCPHeader, carriesData: Bool, windowChanged: Bool, echo: UInt32?,
+    at now: MonotonicInstant, memory: inout TCPMemory
   ) -> (freed: Int, finished: Bool) {
     let acknowledgment = header.acknowledgment
     var report = DeliveryReport()
     report.leastRoundTrip = estimator.least == .max ? 0 : Int(estimator.least)
     let advance = acknowledgment.distance(from: unacknowledged)
     let pipeBefore = pipe
+    let flightBefore = outstanding
     let duplicate = duplicateReport(header)
     var freed = 0
     var finished = false
@@ -168,11 +191,10 @@ package struct SendSide: BitwiseCopyable {
         upTo: acknowledgment, at: now, records: &memory.sent, report: &report)
       buffer.release(freed, pool: &memory.chunks)
       unacknowledged = acknowledgment
-      duplicateAcknowledgments = 0
-      backoff = 0
+      forgetDuplicates(advance: advance, report: &report)
       recovery.disarmTailProbe()
     } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
-      duplicateAcknowledgments &+= duplicateAcknowledgments < 255 ? 1 : 0
+      noteDuplicate(report: &report)
     }
     let blocks = header.options.sackBlocks
     for i in 0..<blocks.count {
@@ -184,14 +206,25 @@ package struct SendSide: BitwiseCopyable {
         selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
         report: &report)
     }
-    if let roundTrip = report.roundTrip, !report.isAmbiguous { estimator.measured(roundTrip) }
+    measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
     recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)
     tailProbeAnswered(acknowledgment, advance: advance, duplicate: duplicate)
-    detectLoss(at: now, memory: &memory)
-    react(to: report, advance: advance, pipeBefore: pipeBefore, at: now, memory: &memory)
+    if recovery.isDisproved(echo: echo, madeProgress: advance > 0, duplicate: duplicate) {
+      takeBack(acknowledgedOctets: advance, memory: memory)
+    }
+    let wasPartial = recovery.state == .fast && !usesSACK
+    let foundLoss = detectLoss(delivered: report.deliveredOctets, at: now, memory: &memory)
+    react(
+      to: report, advance: advance, pipeBefore: pipeBefore, foundLoss: foundLoss,
+      isEchoed: isEchoed(header, flightOctets: flightBefore), at: now, memory: &memory)
     if advance > 0 {
-      retransmitAt = outstanding == 0 ? .distantFuture : now + estimator.timeout
+      if outstanding == 0 {
+        retransmitAt = .distantFuture
+      } else if !wasPartial || recovery.state != .fast || recovery.partialArrives() {
+        retransmitAt = now + estimator.timeout(backedOff: Int(backoff))
+      }
+      if scoreboard.wasReneged(records: memory.sent) { expectReneging(at: now) }
       armTailProbe(at: now)
     }
     return (freed, finished)
@@ -211,24 +244,32 @@ package struct SendSide: BitwiseCopyable {
     var octets: Int
     var finish: Bool
     var push: Bool
+    /// Sent for the first time, and no window probe: what ECN may mark (RFC 3168 §6.1.4–6.1.6).
+    var isNew = false
+    /// Tells the peer that the window was reduced (CWR).
+    var tellsReduced = false
   }
 
   /// The next piece that may be sent now, at most `burstOctets` long (0: one segment); its record
   /// is kept. nil when nothing may.
+  /// - Parameter cutsReduced: whether a super-packet may carry CWR.
   mutating func nextBurst(
-    burstOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    burstOctets: Int, cutsReduced: Bool, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Burst? {
     let mss = Int(segmentOctets)
-    let frameMax = max(mss, burstOctets / mss * mss)
+    var frameMax = max(mss, burstOctets / mss * mss)
     if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
     if recovery.tailProbeDue, let burst = nextTailProbe(at: now, memory: &memory) { return burst }
     if outstanding > 0 { armRetransmission(at: now) }  // no record was to be had
 
+    if notification.owesReduced, !cutsReduced { frameMax = mss }
     isWindowLimited = false
+    if outstanding == 0 { congestion.applicationLimited(at: now) }
     if outstanding == 0, lastSentAt != .zero, now - lastSentAt > estimator.timeout {
       congestion.restarted(segmentOctets: mss)
     }
     let dataLeft = unsent
+    let isProbe = probeDue
     var octets = 0
     if dataLeft > 0 {
       if probeDue {
@@ -273,7 +314,12 @@ package struct SendSide: BitwiseCopyable {
     lastSentAt = now
     armRetransmission(at: now)
     armTailProbe(at: now)
-    return Burst(start: start, octets: octets, finish: finish, push: last)
+    let isNew = octets > 0 && !isProbe
+    let tellsReduced = isNew && notification.owesReduced
+    if tellsReduced { notification.saidReduced() }
+    return Burst(
+      start: start, octets: octets, finish: finish, push: last, isNew: isNew,
+      tellsReduced: tellsReduced)
   }
 
   /// The first lost piece, when the congestion window has room for it.
@@ -304,7 +350,7 @@ package struct SendSide: BitwiseCopyable {
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
-    recovery.sent(record.octets)
+    recovery.sentAgain(record.octets, stamp: Self.stamp(at: now))
     lastSentAt = now
     armRetransmission(at: now)
     let finish = finishSent && record.end == next

@@ -63,6 +63,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
       windowLimit: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF))
     send.openWindow(syn)
+    send.notification.hear(syn: syn.flags, isFirst: true)
   }
 
   /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.
@@ -204,7 +205,7 @@ package struct TCPEndpoint: BitwiseCopyable {
         memory.drops.count(.badAcknowledgment)
         return .refuse
       }
-      handshakeCompleted(at: now)
+      handshakeCompleted(echo: echo(header), at: now)
       outcome.insert(.established)
     }
     guard acknowledgmentIsAcceptable(header) else {
@@ -214,8 +215,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     let windowBefore = send.windowOctets
     let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
     let (freed, finished) = send.acknowledge(
-      header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets, at: now,
-      memory: &memory)
+      header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets,
+      echo: echo(header), at: now, memory: &memory)
     if freed > 0 || grew { outcome.insert(.room) }
     if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
     if state == .closed { return outcome }
@@ -227,6 +228,10 @@ package struct TCPEndpoint: BitwiseCopyable {
   private mutating func payloadArrives(
     _ segment: TCPSegment, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
+    if segment.payload.octets > 0 {
+      send.notification.dataArrives(
+        segment.header.flags, isMarked: segment.isCongestionMarked)
+    }
     guard state.receives else {
       receive.acknowledgeNow = true
       restartTimeWait(at: now)
@@ -258,6 +263,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       }
       return peerReset(memory: &memory)
     }
+    if header.flags.contains(.syn) { send.notification.hear(syn: header.flags, isFirst: false) }
     memory.drops.count(header.flags.contains(.syn) ? .duplicateSYN : .outOfWindow)
     return []
   }
@@ -269,6 +275,7 @@ package struct TCPEndpoint: BitwiseCopyable {
   ) -> SegmentOutcome {
     if state == .synReceived, header.sequence + 1 == receive.taken, !header.flags.contains(.ack) {
       memory.drops.count(.duplicateSYN)
+      send.notification.hear(syn: header.flags, isFirst: false)
       answerDue = true
       return .transmit
     }
@@ -310,7 +317,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     {
       let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
       let (freed, finished) = send.acknowledge(
-        header, carriesData: true, windowChanged: false, at: now, memory: &memory)
+        header, carriesData: true, windowChanged: false, echo: echo(header), at: now,
+        memory: &memory)
       receive.acknowledgeNow = true
       receive.duplicateArrived(header.sequence, octets: length)
       var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
@@ -360,8 +368,15 @@ package struct TCPEndpoint: BitwiseCopyable {
     return receive.next.precedes(header.sequence)
   }
 
-  private mutating func handshakeCompleted(at now: MonotonicInstant) {
-    send.synchronized(at: now)
+  /// The timestamp that a segment echoes, without our offset.
+  private func echo(_ header: TCPHeader) -> UInt32? {
+    guard usesTimestamps, header.flags.contains(.ack), let timestamp = header.options.timestamp
+    else { return nil }
+    return timestamp.echo &- timestampOffset
+  }
+
+  private mutating func handshakeCompleted(echo: UInt32?, at now: MonotonicInstant) {
+    send.synchronized(echo: echo, at: now)
     state = send.finishQueued ? .finWait1 : .established
   }
 
