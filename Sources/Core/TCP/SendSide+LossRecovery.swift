@@ -281,7 +281,14 @@ extension SendSide {
   /// The reordering window passed (RFC 8985 §6.3).
   mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
     guard reorderAt <= now else { return }
+    let wasActive = recovery.isActive
     detectLoss(delivered: 0, at: now, memory: &memory)
+    guard !wasActive, recovery.state == .fast else { return }
+    // nothing was delivered now: one segment (RFC 9937 §5.2)
+    let allowed = recovery.allowance(
+      delivered: 0, pipe: pipe, thresholdOctets: Int(congestion.threshold),
+      segmentOctets: Int(segmentOctets), isSafe: false)
+    congestion.pace(windowOctets: pipe + allowed)
   }
 
   /// The retransmission or persist timer expired.

@@ -65,17 +65,27 @@ package struct SendSide: BitwiseCopyable {
   /// Payload that was never sent.
   var unsent: Int { Int(buffer.octets) - outstandingPayload }
   /// In the network, as far as is known.
-  var pipe: Int { max(0, scoreboard.pipe(outstanding: outstanding) - departedOctets) }
-  /// Without SACK each duplicate acknowledgement stands for a segment that has arrived (RFC 5681 §3.2;
-  /// RFC 9937 §5.2), but never the one that is missing.
-  private var departedOctets: Int {
-    guard !usesSACK, duplicateAcknowledgments > 0 else { return 0 }
-    let mss = Int(segmentOctets)
-    return min(
-      Int(duplicateAcknowledgments) * mss, max(0, outstanding - max(mss, scoreboard.lost)))
+  var pipe: Int {
+    let inFlight = scoreboard.pipe(outstanding: outstanding)
+    guard !usesSACK, duplicateAcknowledgments > 0 else { return inFlight }
+    // The first two let new data out (limited transmit, RFC 3042), more in recovery only.
+    let duplicates = Int(duplicateAcknowledgments)
+    return max(0, inFlight - departed(recovery.state == .fast ? duplicates : min(duplicates, 2)))
   }
   /// Of `outstanding`, known to have arrived.
-  var arrivedOctets: Int { usesSACK ? scoreboard.arrived : departedOctets }
+  var arrivedOctets: Int {
+    usesSACK ? scoreboard.arrived : departed(Int(duplicateAcknowledgments))
+  }
+  /// Without SACK each duplicate acknowledgement stands for a segment that has arrived (RFC 5681 §3.2;
+  /// RFC 9937 §5.2), but never the one that is missing. In recovery there are no more of them than
+  /// segments were in flight when it began: a peer that invents duplicates gains nothing (RFC 5681
+  /// §3.2, step 4).
+  private func departed(_ duplicates: Int) -> Int {
+    let mss = Int(segmentOctets)
+    let flight =
+      recovery.state == .fast ? recovery.point.distance(from: unacknowledged) : outstanding
+    return min(duplicates * mss, max(0, flight - max(mss, scoreboard.lost)))
+  }
   /// Octets that the peer's window leaves for new data.
   var windowRoom: Int {
     max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
