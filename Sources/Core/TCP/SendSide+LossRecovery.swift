@@ -5,22 +5,6 @@ import Wire
 // the timers.
 
 extension SendSide {
-  /// The octets that a D-SACK block tells of (RFC 2883 §4): below the acknowledgement, or within the
-  /// block behind it.
-  func duplicateReport(_ header: TCPHeader) -> SACKBlock? {
-    let blocks = header.options.sackBlocks
-    guard blocks.count > 0 else { return nil }
-    let first = blocks[0]
-    if first.start.precedes(first.end), first.end.precedesOrEquals(header.acknowledgment) {
-      return first
-    }
-    guard blocks.count > 1 else { return nil }
-    let second = blocks[1]
-    let isWithin =
-      second.start.precedesOrEquals(first.start) && first.end.precedesOrEquals(second.end)
-    return isWithin ? first : nil
-  }
-
   /// Recovery's pace and end, and the congestion window's growth.
   mutating func react(
     to report: DeliveryReport, advance: Int, pipeBefore: Int, foundLoss: Bool, isEchoed: Bool,
@@ -144,62 +128,6 @@ extension SendSide {
   mutating func expectReneging(at now: MonotonicInstant) {
     let soon = now + .microseconds(max(Int(estimator.smoothed) / 2, 10_000))
     retransmitAt = min(retransmitAt, soon)
-  }
-
-  // MARK: Duplicate acknowledgements without SACK
-
-  /// One more that says the same (RFC 5681 §2): something has arrived, nobody knows what.
-  mutating func noteDuplicate(report: inout DeliveryReport) {
-    guard !usesSACK, recovery.state != .timeout else { return }
-    let before = arrivedOctets
-    duplicateAcknowledgments += duplicateAcknowledgments < .max ? 1 : 0
-    report.deliveredOctets += arrivedOctets - before
-  }
-
-  /// Progress: what duplicates stood for is acknowledged now, and was counted before.
-  mutating func forgetDuplicates(advance: Int, report: inout DeliveryReport) {
-    guard duplicateAcknowledgments > 0 else { return }
-    let mss = Int(segmentOctets)
-    // the first segment was the missing one
-    let segments = min(Int(duplicateAcknowledgments), max(0, (advance - 1) / mss))
-    report.deliveredOctets = max(0, report.deliveredOctets - segments * mss)
-    duplicateAcknowledgments =
-      recovery.state == .fast ? duplicateAcknowledgments - UInt16(segments) : 0
-  }
-
-  // MARK: Round trips
-
-  /// What a timestamp sent now says, before the connection's offset: milliseconds (RFC 7323 §5.4
-  /// allows 1 ms to 1 s).
-  static func stamp(at now: MonotonicInstant) -> UInt32 {
-    UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
-  }
-
-  /// Measures a round trip where the acknowledgement allows: by the record that arrived if that was sent
-  /// once (Karn), else by the timestamp echoed, if SND.UNA moves (RFC 7323 §4). Only a measurement
-  /// ends the timer's back-off (RFC 6298 §5).
-  mutating func measure(
-    _ report: DeliveryReport, advance: Int, flightOctets: Int, echo: UInt32?,
-    at now: MonotonicInstant
-  ) {
-    // RFC 7323, appendix G, with the acknowledgement's own size where that is more than two segments
-    let share = max(2 * Int(segmentOctets), report.deliveredOctets)
-    let expected = (flightOctets + share - 1) / share
-    if let roundTrip = report.roundTrip, !report.isAmbiguous {
-      estimator.measured(roundTrip, expectedSamples: expected)
-      backoff = 0
-    } else if advance > 0 {
-      measure(echo: echo, expectedSamples: expected, at: now)
-    }
-  }
-
-  mutating func measure(echo: UInt32?, expectedSamples: Int, at now: MonotonicInstant) {
-    guard let echo else { return }
-    let milliseconds = Int(Int32(bitPattern: Self.stamp(at: now) &- echo))
-    guard 0...RTTEstimator.maximum.milliseconds ~= milliseconds else { return }
-    estimator.measured(
-      .milliseconds(max(1, milliseconds)), expectedSamples: expectedSamples, isExact: false)
-    backoff = 0
   }
 
   private mutating func loseFirst(memory: inout TCPMemory) {
