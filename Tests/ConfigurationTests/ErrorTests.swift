@@ -175,6 +175,7 @@ import Testing
       (#"defaults.idle_timeout = "0s""#, "'idle_timeout' is out of range"),
       (#"defaults.name = "x""#, "'name' has no default: every rule has its own"),
       (#"defaults.protocol = "tpc""#, "'tpc' is no value of 'protocol'"),
+      (#"defaults.congestion = "cubik""#, "'cubik' is no value of 'congestion'"),
     ])
   func daemon(line: String, message: String) { #expect(messages(line) == ["1: \(message)"]) }
 

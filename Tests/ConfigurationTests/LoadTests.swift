@@ -35,6 +35,7 @@ import Wire
       max_connections = 7
       max_half_open = 5
       on_reload = "drain"
+      congestion = "newreno"
       [[forward]]
       name = "a"
       listen = "10.77.0.10:80"
@@ -50,6 +51,7 @@ import Wire
       max_connections = 8
       max_half_open = 6
       on_reload = "reset"
+      congestion = "cubic"
       """)
     #expect(
       configuration.device
@@ -70,15 +72,15 @@ import Wire
       name: "a", protocols: .udp, listen: [try pattern("10.77.0.10", 80, 80)],
       target: Target(host: .address(try address("127.0.0.1")), port: .fixed(8080)),
       connectTimeout: .seconds(3), idleTimeout: .seconds(86_400), udpTimeout: .seconds(300),
-      maxConnections: 7, maxHalfOpen: 5, onReload: .drain)
+      maxConnections: 7, maxHalfOpen: 5, onReload: .drain, congestion: .newReno)
     let b = ForwardRule(
       name: "b", protocols: [.tcp, .udp],
       listen: [try pattern("*", 443, 443), try pattern("fd77::20", 27000, 27999)],
       target: Target(host: .name("host.example"), port: .same), connectTimeout: .milliseconds(1),
       idleTimeout: .seconds(7200), udpTimeout: .seconds(180), maxConnections: 8, maxHalfOpen: 6,
-      onReload: .reset)
+      onReload: .reset, congestion: .cubic)
     #expect(configuration.forwards == [a, b])
-    #expect(configuration.forwards.map(\.line) == [26, 30])
+    #expect(configuration.forwards.map(\.line) == [27, 31])
   }
 
   @Test("an empty file has defaults, and a warning that nothing is forwarded") func defaults()

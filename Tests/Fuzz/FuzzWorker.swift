@@ -22,6 +22,7 @@ final class FuzzWorker {
   private var given: [UnsafeMutableRawBufferPointer] = []
   private let slices: UnsafeMutableBufferPointer<Slice>
   private var offloads: Bool
+  private let congestion: CongestionAlgorithm
   private var mtu: Int
   /// Conversations keep the segment size of the MTU at their beginning.
   private var mtuMax: Int
@@ -36,8 +37,8 @@ final class FuzzWorker {
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
     settings.bufferOctetsMax = bufferOctets
-    settings.congestion = usesNewReno ? .newReno : .cubic
-    stack = Stack(settings: settings, rules: Self.rules(0), at: now)
+    congestion = usesNewReno ? .newReno : .cubic
+    stack = Stack(settings: settings, rules: Self.rules(0, congestion), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
     slices = .allocate(capacity: Self.slicesMax)
     self.offloads = offloads
@@ -50,12 +51,12 @@ final class FuzzWorker {
     for frame in given { frame.deallocate() }
   }
 
-  private static func rules(_ choice: UInt8) -> [ForwardRule] {
+  private static func rules(_ choice: UInt8, _ congestion: CongestionAlgorithm) -> [ForwardRule] {
     var rule = ForwardRule(
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8004))],
       target: Target(host: .original, port: .same), connectTimeout: .seconds(5),
-      idleTimeout: .seconds(600), udpTimeout: .seconds(60))
+      idleTimeout: .seconds(600), udpTimeout: .seconds(60), congestion: congestion)
     switch choice & 7 {
     case 0: break
     case 1: rule.onReload = .reset
@@ -147,7 +148,7 @@ final class FuzzWorker {
     switch variant >> 3 {
     case 0:
       stack.install(
-        Self.rules(variant), unmatched: .reject, drainTimeout: .seconds(5), at: now)
+        Self.rules(variant, congestion), unmatched: .reject, drainTimeout: .seconds(5), at: now)
     case 1:
       mtu = variant & 1 != 0 ? 1280 : 1500
       mtuMax = max(mtu, mtuMax)

@@ -50,7 +50,8 @@ private func packet(
 func tcpPacket(
   from source: IPAddress = client4, to destination: IPAddress = virtual4, port: UInt16 = 40_000,
   virtualPort: UInt16 = 80, _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0,
-  window: UInt16 = 64_000, options: TCPOptions = TCPOptions(), payload: [UInt8] = []
+  window: UInt16 = 64_000, options: TCPOptions = TCPOptions(), payload: [UInt8] = [],
+  trafficClass: UInt8 = 0
 ) -> [UInt8] {
   packet(source, payload) { memory, slices in
     PacketWriter.tcp(
@@ -59,7 +60,8 @@ func tcpPacket(
         sourcePort: port, destinationPort: virtualPort, sequence: SequenceNumber(sequence),
         acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window,
         options: options),
-      payload: slices, payloadOctets: payload.count, segmentOctets: 0, checksum: .computed)
+      payload: slices, payloadOctets: payload.count, segmentOctets: 0,
+      trafficClass: trafficClass, checksum: .computed)
   }
 }
 

@@ -2,7 +2,7 @@ import Primitives
 import TCP
 import Testing
 
-// Round-trip times and congestion windows by numbers.
+// Round-trip times by numbers.
 
 @Suite("RFC 6298: RTTEstimator")
 struct RTTEstimatorTests {
@@ -63,97 +63,48 @@ struct RTTEstimatorTests {
     #expect(estimator.timeout < .milliseconds(400))
     #expect(estimator.least == 300_000)
   }
-}
 
-@Suite("RFC 5681, RFC 9438: CongestionControl")
-struct CongestionControlTests {
-  private let mss = 1000
-  private let start = MonotonicInstant(nanoseconds: 5_000_000_000)
-
-  private func control(_ algorithm: CongestionControl.Algorithm) -> CongestionControl {
-    CongestionControl(algorithm: algorithm, segmentOctets: mss)
-  }
-
-  @Test("ten segments to begin with (RFC 6928); slow start adds what is acknowledged")
-  func slowStart() {
-    var control = control(.newReno)
-    #expect(control.window == 10_000)
-    control.acknowledged(10_000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
-    #expect(control.window == 20_000)
-  }
-
-  @Test("NewReno: half the flight after a loss, then a segment each round trip (RFC 5681 §3.1)")
-  func newReno() {
-    var control = control(.newReno)
-    control.acknowledged(90_000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
-    control.lost(flightOctets: 100_000, segmentOctets: mss)
-    #expect(control.window == 50_000)
-    #expect(control.threshold == 50_000)
-    for _ in 0..<50 {
-      control.acknowledged(1000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
-    }
-    #expect(control.window > 50_900 && control.window <= 51_000)
-  }
-
-  @Test("a time-out leaves one segment, and slow start up to half the flight")
-  func timeout() {
-    for algorithm in [CongestionControl.Algorithm.newReno, .cubic] {
-      var control = control(algorithm)
-      control.acknowledged(30_000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
-      control.timedOut(flightOctets: 40_000, segmentOctets: mss)
-      #expect(control.window == 1000)
-      #expect(control.threshold == (algorithm == .newReno ? 20_000 : 28_000))
+  @Test("a handshake that had to be repeated, and no measurement: three seconds (§5.7)")
+  func handshakeRepeated() throws {
+    try Script.run {
+      inject("S", 0...0, mss: 1000)
+      targetConnects()
+      expect("S.", 0...0, ack: 1)
+      advance(by: .seconds(1))
+      expect("S.", 0...0, ack: 1)
+      inject(".", 1...1, ack: 1)
+      targetSays(100)
+      expect("P.", 1...101, ack: 1)
+      advance(by: .milliseconds(2_999))
+      expectNothing()
+      advance(by: .milliseconds(1))
+      expect("P.", 1...101, ack: 1)
     }
   }
 
-  @Test("CUBIC: seven tenths after a loss, back at W_max after K seconds (RFC 9438 §4.2)")
-  func cubic() {
-    var control = control(.cubic)
-    control.acknowledged(990_000, segmentOctets: mss, smoothedRTT: 100_000, at: start)
-    #expect(control.window == 1_000_000)
-    control.lost(flightOctets: 1_000_000, segmentOctets: mss)
-    #expect(control.window == 700_000)
-    // K = ∛(1000 · 0.3 / 0.4) ≈ 9.09 s
-    var now = start
-    var crossed: MonotonicInstant?
-    for _ in 0..<150 {
-      now = now + .milliseconds(100)
-      control.acknowledged(
-        Int(control.window), segmentOctets: mss, smoothedRTT: 100_000, at: now)
-      if crossed == nil, control.window >= 995_000 { crossed = now }
-    }
-    let seconds = crossed.map { Double(($0 - start).milliseconds) / 1000 } ?? 0
-    #expect(seconds > 6 && seconds < 10)
-    #expect(control.window > 1_010_000)
+  @Test("with n samples in a round trip each counts for an n-th (RFC 7323, appendix G)")
+  func expectedSamples() {
+    var estimator = RTTEstimator()
+    estimator.measured(.milliseconds(100))
+    // RTTVAR = 50 + (|100 - 180| - 50) / (4 · 10) = 50.75, SRTT = 100 + 80 / (8 · 10) = 101
+    estimator.measured(.milliseconds(180), expectedSamples: 10)
+    #expect(estimator.smoothed == 101_000)
+    #expect(estimator.variation == 50_750)
   }
 
-  @Test("an idle sender begins with the initial window again (RFC 5681 §4.1)")
-  func restart() {
-    var control = control(.cubic)
-    control.acknowledged(90_000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
-    control.restarted(segmentOctets: mss)
-    #expect(control.window == 10_000)
+  @Test("small shares of small differences add up")
+  func smallShares() {
+    var estimator = RTTEstimator()
+    estimator.measured(.microseconds(1_000))
+    for _ in 0..<20_000 { estimator.measured(.microseconds(50), expectedSamples: 100) }
+    #expect(estimator.smoothed < 70)
   }
 
-  @Test(
-    "the window is never below a segment nor beyond its type, whatever happens", arguments: 1...10)
-  func bounds(seed: UInt64) {
-    var random = SeededGenerator(seed: seed)
-    var control = control(seed % 2 == 0 ? .cubic : .newReno)
-    var now = start
-    for _ in 0..<5_000 {
-      now = now + Interval(nanoseconds: Int64(random.number(in: 0...3_000_000_000)))
-      switch random.number(in: 0...20) {
-      case 0: control.lost(flightOctets: random.number(in: 0...1 << 31), segmentOctets: mss)
-      case 1: control.timedOut(flightOctets: random.number(in: 0...1 << 31), segmentOctets: mss)
-      case 2: control.restarted(segmentOctets: mss)
-      default:
-        control.acknowledged(
-          random.number(in: 1...1 << 30), segmentOctets: mss,
-          smoothedRTT: UInt32(truncatingIfNeeded: random.next()), at: now)
-      }
-      #expect(Int(control.window) >= mss && control.window <= UInt32.max / 2, "seed \(seed)")
-      #expect(Int(control.threshold) >= 2 * mss)
-    }
+  @Test("what a coarse clock measured is no candidate for the least round trip")
+  func coarse() {
+    var estimator = RTTEstimator()
+    estimator.measured(.milliseconds(5))
+    estimator.measured(.milliseconds(1), isExact: false)
+    #expect(estimator.least == 5_000)
   }
 }

@@ -9,7 +9,9 @@ extension Script {
   // MARK: In
 
   /// The client sends a segment.
-  func inject(_ segment: TraceSegment, timestamp: UInt32?, _ location: SourceLocation) {
+  func inject(
+    _ segment: TraceSegment, timestamp: UInt32?, echo: UInt32? = nil, _ location: SourceLocation
+  ) {
     note("> \(segment.description)")
     let shift = segment.flags.contains(.syn) ? 0 : clientScale
     var options = segment.options
@@ -23,7 +25,7 @@ extension Script {
       usesTimestamps = options.timestamp != nil
     } else if usesTimestamps {
       options.timestamp = TCPTimestamp(
-        value: timestamp ?? clientTimestamp, echo: lastServerTimestamp)
+        value: timestamp ?? clientTimestamp, echo: echo ?? lastServerTimestamp)
     }
     let acknowledgment = segment.acknowledgment ?? 0
     if !segment.flags.contains(.rst) {
@@ -42,7 +44,9 @@ extension Script {
       payload[offset] = patternOctet(segment.range.lowerBound + offset, fromClient: true)
     }
     arrive(
-      TCPSegment(header: header, payload: Slice(payload.baseAddress, segment.octets)), location)
+      TCPSegment(
+        header: header, payload: Slice(payload.baseAddress, segment.octets),
+        isCongestionMarked: segment.codepoint == 3), location)
     turn(location)
     payload.initializeMemory(as: UInt8.self, repeating: 0xDB)  // the device reads into it again
     payload.deallocate()
@@ -126,6 +130,8 @@ extension Script {
     segment.pieceOctets =
       virtio.segmentation == VirtioNetHeader.Segmentation.none
       ? 0 : Int(virtio.segmentOctets)
+    segment.codepoint = packet.ip.trafficClass & 3
+    segment.cutsReduced = virtio.gsoType & VirtioNetHeader.ecnBit != 0
     segment.packetOctets =
       packet.payloadOffset
       + (segment.pieceOctets > 0 ? segment.pieceOctets : packet.payloadOctets)

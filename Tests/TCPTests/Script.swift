@@ -57,7 +57,7 @@ final class Script: @unchecked Sendable {
 
   init(
     listening port: UInt16, target: Appetite, settings: TCPSettings, isIPv4: Bool, offload: Bool,
-    memoryOctets: Int
+    cutsReduced: Bool, memoryOctets: Int
   ) {
     self.settings = settings
     self.isIPv4 = isIPv4
@@ -69,23 +69,26 @@ final class Script: @unchecked Sendable {
       tuple: FiveTuple(
         client: client ?? .anyIPv6, virtual: virtual ?? .anyIPv6, clientPort: 40_000,
         virtualPort: port, transport: .tcp),
-      checksum: offload ? .offloaded : .computed, burstOctets: offload ? 65_400 : 0)
+      checksum: offload ? .offloaded : .computed, burstOctets: offload ? 65_400 : 0,
+      cutsReduced: cutsReduced)
   }
 
   /// Runs a script against a fresh endpoint that nobody has sent a SYN to yet.
   /// - Parameters:
   ///   - mss: our own, from the MTU.
   ///   - offload: whether frames may be super-packets.
+  ///   - cutsReduced: whether one of them may carry CWR.
   static func run(
     listening port: UInt16 = 80, target: Appetite = .everything, mss: UInt16 = 1000,
     window: UInt32 = 960 * 1024, algorithm: CongestionControl.Algorithm = .newReno,
-    isIPv4: Bool = true, offload: Bool = false, memoryOctets: Int = 32 << 20,
+    isIPv4: Bool = true, offload: Bool = false, cutsReduced: Bool = true,
+    memoryOctets: Int = 32 << 20,
     _ body: () throws -> Void
   ) throws {
     let script = Script(
       listening: port, target: target,
       settings: TCPSettings(segmentOctets: mss, windowOctets: window, algorithm: algorithm),
-      isIPv4: isIPv4, offload: offload, memoryOctets: memoryOctets)
+      isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets)
     try Script.$current.withValue(script) { try body() }
     script.finish()
   }

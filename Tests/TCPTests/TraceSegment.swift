@@ -20,6 +20,10 @@ struct TraceSegment {
   var pieceOctets = 0
   /// Octets of the longest IP packet that this becomes.
   var packetOctets = 0
+  /// The IP header's ECN field: 2 is ECT(0), 3 CE.
+  var codepoint: UInt8 = 0
+  /// A super-packet that the device is asked to leave CWR on the first segment of.
+  var cutsReduced = false
 
   var octets: Int { range.upperBound - range.lowerBound }
 
@@ -32,6 +36,7 @@ struct TraceSegment {
     if options.sackPermitted { text += " sackOK" }
     if let scale = options.windowScale { text += " wscale \(scale)" }
     if let stamp = options.timestamp { text += " ts \(stamp.value)/\(stamp.echo)" }
+    if codepoint > 0 { text += " ecn \(codepoint)" }
     if pieceOctets > 0 { text += " in pieces of \(pieceOctets)" }
     return text
   }
@@ -40,9 +45,10 @@ struct TraceSegment {
 extension TCPFlags {
   private static let alphabet: [(letter: Character, flag: TCPFlags)] = [
     ("S", .syn), ("F", .fin), ("R", .rst), ("P", .psh), ("U", .urg), (".", .ack),
+    ("E", .ece), ("W", .cwr),
   ]
 
-  /// As tcpdump writes them: "S.", "FP.", "R".
+  /// As tcpdump writes them: "S.", "FP.", "R", "SEW".
   var letters: String {
     String(Self.alphabet.filter { contains($0.flag) }.map(\.letter))
   }

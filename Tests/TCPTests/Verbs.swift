@@ -23,11 +23,13 @@ private func step(_ body: (Script) -> Void) {
 ///   - window: octets, after the scaling that the client announced.
 ///   - ts: whether a SYN offers timestamps; later segments then carry them by themselves.
 ///   - timestamp: the client's clock, when it is not what it should be.
+///   - echo: our timestamp that it echoes, when that is not the last.
+///   - marked: whether the network has marked it (CE).
 func inject(
   _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int = 64_000,
   mss: UInt16? = nil, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
-  timestamp: UInt32? = nil, sackBlocks: [ClosedRange<Int>] = [],
-  sourceLocation: SourceLocation = #_sourceLocation
+  timestamp: UInt32? = nil, echo: UInt32? = nil, marked: Bool = false,
+  sackBlocks: [ClosedRange<Int>] = [], sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
     var segment = TraceSegment(
@@ -37,16 +39,18 @@ func inject(
     segment.options.sackPermitted = sack
     segment.options.windowScale = wscale
     if ts { segment.options.timestamp = TCPTimestamp(value: script.clientTimestamp, echo: 0) }
-    script.inject(segment, timestamp: timestamp, sourceLocation)
+    if marked { segment.codepoint = 3 }
+    script.inject(segment, timestamp: timestamp, echo: echo, sourceLocation)
   }
 }
 
 /// The next segment that went out must be this one. What is left out is not looked at, but SACK
-/// blocks are: none are expected unless named.
+/// blocks are: none are expected unless named. `capable` is ECT(0), or no ECN codepoint.
 func expect(
   _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int? = nil,
   mss: UInt16? = nil, sack: Bool? = nil, wscale: UInt8? = nil, ts: Bool? = nil,
-  echo: UInt32? = nil, pieces: Int? = nil, sackBlocks: [ClosedRange<Int>] = [],
+  echo: UInt32? = nil, pieces: Int? = nil, capable: Bool? = nil,
+  sackBlocks: [ClosedRange<Int>] = [],
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
@@ -66,7 +70,9 @@ func expect(
       && (wscale == nil || options.windowScale == wscale)
       && (ts == nil || (options.timestamp != nil) == ts)
       && (echo == nil || options.timestamp?.echo == echo)
-      && (pieces == nil || actual.pieceOctets == pieces) && actual.sackBlocks == sackBlocks
+      && (pieces == nil || actual.pieceOctets == pieces)
+      && (capable == nil || actual.codepoint == (capable == true ? 2 : 0))
+      && actual.sackBlocks == sackBlocks
     guard matches else {
       return script.fail("expected \(wanted), but it was \(actual.description)", sourceLocation)
     }
@@ -107,14 +113,14 @@ func expectSome(_ count: Int? = nil, sourceLocation: SourceLocation = #_sourceLo
 /// SYN, SYN-ACK, ACK: the connection is open, and both streams stand at 1.
 func handshake(
   mss: UInt16? = 1000, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
-  window: Int = 64_000, roundTrip: Interval = .zero,
+  ecn: Bool = false, window: Int = 64_000, roundTrip: Interval = .zero,
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   inject(
-    "S", 0...0, window: window, mss: mss, sack: sack, wscale: wscale, ts: ts,
+    ecn ? "SEW" : "S", 0...0, window: window, mss: mss, sack: sack, wscale: wscale, ts: ts,
     sourceLocation: sourceLocation)
   targetConnects(sourceLocation: sourceLocation)
-  expect("S.", 0...0, ack: 1, sourceLocation: sourceLocation)
+  expect(ecn ? "S.E" : "S.", 0...0, ack: 1, sourceLocation: sourceLocation)
   advance(by: roundTrip, sourceLocation: sourceLocation)
   inject(".", 1...1, ack: 1, window: window, sourceLocation: sourceLocation)
   expectNothing(sourceLocation: sourceLocation)

@@ -35,6 +35,8 @@ package struct ForwardRule: Sendable {
   package var maxHalfOpen: Int
   /// What becomes of its flows when a reload removes or changes the rule.
   package var onReload: ReloadPolicy
+  /// How much may be in flight towards its TCP clients.
+  package var congestion: CongestionAlgorithm
   /// Where the rule begins in its file, from 1; not compared.
   package var line: Int
 
@@ -44,7 +46,7 @@ package struct ForwardRule: Sendable {
     idleTimeout: Interval = Self.idleTimeoutDefault,
     udpTimeout: Interval = Self.udpTimeoutDefault, maxConnections: Int? = nil,
     maxHalfOpen: Int = Self.maxHalfOpenDefault,
-    onReload: ReloadPolicy = .keep, line: Int = 0
+    onReload: ReloadPolicy = .keep, congestion: CongestionAlgorithm = .cubic, line: Int = 0
   ) {
     self.name = name
     self.protocols = protocols
@@ -56,6 +58,7 @@ package struct ForwardRule: Sendable {
     self.maxConnections = maxConnections
     self.maxHalfOpen = maxHalfOpen
     self.onReload = onReload
+    self.congestion = congestion
     self.line = line
   }
 
@@ -79,6 +82,7 @@ extension ForwardRule: Equatable {
       && a.connectTimeout == b.connectTimeout && a.idleTimeout == b.idleTimeout
       && a.udpTimeout == b.udpTimeout && a.maxConnections == b.maxConnections
       && a.maxHalfOpen == b.maxHalfOpen && a.onReload == b.onReload
+      && a.congestion == b.congestion
   }
 }
 
@@ -115,6 +119,14 @@ package enum ReloadPolicy: String, Sendable, Hashable, CaseIterable {
   case drain
   /// Flows are cut at once.
   case reset
+}
+
+/// Congestion control of TCP towards clients.
+package enum CongestionAlgorithm: String, Sendable, Hashable, CaseIterable {
+  /// RFC 9438.
+  case cubic
+  /// RFC 5681.
+  case newReno = "newreno"
 }
 
 /// Where a rule leads.

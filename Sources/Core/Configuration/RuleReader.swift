@@ -16,10 +16,11 @@ struct RuleOptions {
   var maxConnections: Int?
   var maxHalfOpen: Int?
   var onReload: ReloadPolicy?
+  var congestion: CongestionAlgorithm?
 
   static let keys = [
     "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections",
-    "max_half_open", "on_reload",
+    "max_half_open", "on_reload", "congestion",
   ]
   /// Options that later versions know.
   static let laterKeys = [
@@ -69,6 +70,7 @@ extension SectionReader {
       "max_connections", in: section, ForwardRule.maxConnectionsRange)
     options.maxHalfOpen = integer("max_half_open", in: section, ForwardRule.maxHalfOpenRange)
     options.onReload = choice("on_reload", in: section, ReloadPolicy.self)
+    options.congestion = choice("congestion", in: section, CongestionAlgorithm.self)
     return options
   }
 
@@ -115,6 +117,7 @@ extension SectionReader {
       maxHalfOpen: options.maxHalfOpen ?? defaults.maxHalfOpen
         ?? ForwardRule.maxHalfOpenDefault,
       onReload: options.onReload ?? defaults.onReload ?? .keep,
+      congestion: options.congestion ?? defaults.congestion ?? .cubic,
       line: log.source.line(at: section.span.start))
     return reading
   }

@@ -1,6 +1,7 @@
 import Configuration
 import Primitives
 import SocketTable
+import TCP
 import Wire
 
 // The rules as a worker sees them, old ones included.
@@ -30,6 +31,7 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var udpTimeout: Interval
   var activeMax: Int
   var halfOpenMax: Int
+  var congestion: CongestionControl.Algorithm
 }
 
 /// What an address and a port lead to.
@@ -152,7 +154,7 @@ package struct RuleBook: ~Copyable {
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
         udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max,
-        halfOpenMax: rule.maxHalfOpen))
+        halfOpenMax: rule.maxHalfOpen, congestion: CongestionControl.Algorithm(rule.congestion)))
     return slot
   }
 
@@ -202,5 +204,14 @@ package struct RuleBook: ~Copyable {
     }
     noteNextCut()
     return due
+  }
+}
+
+extension CongestionControl.Algorithm {
+  init(_ algorithm: CongestionAlgorithm) {
+    switch algorithm {
+    case .cubic: self = .cubic
+    case .newReno: self = .newReno
+    }
   }
 }

@@ -35,12 +35,12 @@ extension Stack {
 
   /// Answers a SYN by a cookie.
   mutating func answerByCookie(
-    _ syn: TCPHeader, _ tuple: FiveTuple, at now: MonotonicInstant
+    _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, at now: MonotonicInstant
   ) {
     cookiesUntil = now + SYNCookies.period + SYNCookies.period
     let isSent = TCPEndpoint.answer(
       syn, with: cookies, path: path(tuple), timestampOffset: timestampOffset(tuple),
-      settings: tcpSettings(tuple), at: now, frames: &frames)
+      settings: tcpSettings(tuple, rule), at: now, frames: &frames)
     if isSent { counters.cookiesSent += 1 } else { memory.drops.count(.frameQueueFull) }
   }
 
@@ -51,11 +51,11 @@ extension Stack {
   ) -> Bool {
     guard now < cookiesUntil, segment.header.flags.contains(.ack),
       segment.header.flags.isDisjoint(with: [.syn, .rst]),
+      case .rule(let rule, let target) = meet(tuple),
       let endpoint = TCPEndpoint(
         acknowledging: segment.header, of: cookies, tuple: tuple,
-        timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple), at: now)
+        timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple, rule), at: now)
     else { return false }
-    guard case .rule(let rule, let target) = meet(tuple) else { return false }
     guard dialingCount < Self.dialingMax,
       let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
     else {

@@ -12,7 +12,8 @@ extension Stack {
   func path(_ tuple: FiveTuple) -> TCPPath {
     TCPPath(
       tuple: tuple, checksum: settings.offloadsChecksum ? .offloaded : .computed,
-      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0)
+      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0,
+      cutsReduced: settings.offloadsECN)
   }
 
   mutating func tcpArrives(_ arrival: Arrival, _ header: TCPHeader, at now: MonotonicInstant) {
@@ -20,7 +21,8 @@ extension Stack {
     let tuple = FiveTuple(
       client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
       virtualPort: header.destinationPort, transport: .tcp)
-    let segment = TCPSegment(header: header, payload: arrival.payload)
+    let segment = TCPSegment(
+      header: header, payload: arrival.payload, isCongestionMarked: ip.isCongestionMarked)
     let value = hash.hash(tuple)
     guard let slot = find(tuple, value) else {
       strangerArrives(arrival, segment, tuple, value, at: now)
@@ -106,7 +108,7 @@ extension Stack {
       memory.drops.count(.ruleFull)
     case .rule(let rule, let target):
       if isFlooded(rule) {
-        answerByCookie(segment.header, tuple, at: now)
+        answerByCookie(segment.header, tuple, rule, at: now)
       } else {
         hold(arrival, segment.header, tuple, value, rule, target, at: now)
       }
@@ -143,7 +145,7 @@ extension Stack {
       UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
     let endpoint = TCPEndpoint(
       holding: syn, isIPv4: tuple.virtual.isIPv4, initialSequence: SequenceNumber(sequence),
-      timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple), at: now)
+      timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple, rule), at: now)
     begin(slot, endpoint, at: now)
     enterHalfOpen(slot)
     keepQuote(arrival, for: slot)
@@ -160,8 +162,10 @@ extension Stack {
     schedule(slot)
   }
 
-  func tcpSettings(_ tuple: FiveTuple) -> TCPSettings {
-    tuple.virtual.isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
+  func tcpSettings(_ tuple: FiveTuple, _ rule: UInt32) -> TCPSettings {
+    var settings = tuple.virtual.isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
+    settings.algorithm = rules.figures(rule).pointee.congestion
+    return settings
   }
 
   /// What the timestamps of a five-tuple are counted from (RFC 7323 §7.1).
@@ -226,7 +230,7 @@ extension Stack {
   private mutating func answerClient(_ slot: UInt32, at now: MonotonicInstant) {
     want(slot, .transmit)
     guard !endpoints[Int(slot)].isHeld else { return endpoints[Int(slot)].answer() }
-    endpoints[Int(slot)].targetConnected(settings: tcpSettings(flows[slot].tuple))
+    endpoints[Int(slot)].targetConnected(settings: tcpSettings(flows[slot].tuple, flows[slot].rule))
     if endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
     finishIfReady(slot, at: now)
   }

@@ -31,11 +31,12 @@ package struct StackSettings: Sendable {
   /// The device segments, and fills in checksums.
   package var offloadsSegmentation: Bool
   package var offloadsChecksum: Bool
+  /// The device segments packets with ECN's flags too, which takes `offloadsSegmentation`.
+  package var offloadsECN = true
   /// The bound on payload kept for all flows together.
   package var bufferOctetsMax = 512 << 20
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
   package var udpSessionsMax: Int
-  package var congestion = CongestionControl.Algorithm.cubic
   package var timeWait = Interval.seconds(60)
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
@@ -166,8 +167,7 @@ package struct Stack: ~Copyable {
   ) -> (ipv4: TCPSettings, ipv6: TCPSettings) {
     func make(_ headers: Int) -> TCPSettings {
       TCPSettings(
-        segmentOctets: UInt16(clamping: settings.mtu - headers), algorithm: settings.congestion,
-        timeWait: settings.timeWait)
+        segmentOctets: UInt16(clamping: settings.mtu - headers), timeWait: settings.timeWait)
     }
     return (make(40), make(60))
   }

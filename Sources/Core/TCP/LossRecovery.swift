@@ -11,6 +11,10 @@ import Wire
 // that nothing follows is probed after two round trips (TLP, RFC 8985 §7), long before the
 // retransmission timer; if the probe turns out to have mended a loss, the window is reduced as for
 // any other. Peers without SACK get NewReno (RFC 6582), and everyone the timer (RFC 6298).
+//
+// A retransmission may have been needless. Two things prove it: the first acknowledgement after it
+// echoes a timestamp from before it (Eifel, RFC 3522), or all that was sent again is told by D-SACK to
+// have arrived twice (RFC 3708). Then the reduction is taken back (RFC 4015, RFC 9438 §4.9).
 
 package struct LossRecovery: BitwiseCopyable {
   package enum State: UInt8, Sendable, BitwiseCopyable { case none, fast, timeout }
@@ -23,7 +27,10 @@ package struct LossRecovery: BitwiseCopyable {
   static let reorderingPersistence: UInt8 = 16
 
   package private(set) var state = State.none
-  private(set) var point = SequenceNumber(0)
+  /// recover (RFC 6582 §3.2): the end of what was in flight when recovery began; SND.NXT then.
+  private(set) var point: SequenceNumber
+  /// Without SACK, the timer is moved by the first partial acknowledgement only (RFC 6582 §3.2).
+  private var partialWasHeard = false
 
   // PRR (RFC 9937 §5.1)
   private var deliveredOctets: UInt32 = 0
@@ -43,6 +50,25 @@ package struct LossRecovery: BitwiseCopyable {
   private(set) var tailProbeIsRetransmission = false  // TLP.is_retrans
   private(set) var tailProbeDue = false
 
+  // Doubt about a retransmission
+  private enum Doubt: UInt8, BitwiseCopyable {
+    case none
+    /// The window is reduced; nothing was sent again yet.
+    case reduced
+    /// Sent again, and nothing acknowledged since.
+    case sentAgain
+    /// Acknowledged: D-SACK alone can tell.
+    case acknowledged
+  }
+  private var doubt = Doubt.none
+  private(set) var reducedByTimeout = false
+  private var doubtStart = SequenceNumber(0)  // SND.UNA when the window was reduced
+  private var doubtOctets: UInt32 = 0  // sent again, and not told to be needless
+  private var doubtStamp: UInt32 = 0  // of the first retransmission (RetransmitTS)
+
+  /// - Parameter initial: ISS.
+  init(initial: SequenceNumber) { point = initial }
+
   var isActive: Bool { state != .none }
   /// Whether the first lost piece goes out whatever the pipe holds: once, on entering (PRR: "force a
   /// fast retransmit upon entering recovery").
@@ -50,9 +76,19 @@ package struct LossRecovery: BitwiseCopyable {
 
   // MARK: Recovery
 
-  mutating func enter(_ state: State, upTo point: SequenceNumber, flightOctets: Int) {
+  /// - Parameter reduced: SND.UNA, when the window was reduced for this.
+  mutating func enter(
+    _ state: State, upTo point: SequenceNumber, flightOctets: Int, reduced: SequenceNumber?
+  ) {
     self.state = state
     self.point = point
+    partialWasHeard = false
+    if let reduced {
+      doubt = .reduced
+      reducedByTimeout = state == .timeout
+      doubtStart = reduced
+      doubtOctets = 0
+    }
     self.flightOctets = UInt32(clamping: max(1, flightOctets))
     deliveredOctets = 0
     sentOctets = 0
@@ -67,14 +103,54 @@ package struct LossRecovery: BitwiseCopyable {
     }
   }
 
+  /// Whether this is the first partial acknowledgement of the recovery.
+  mutating func partialArrives() -> Bool {
+    defer { partialWasHeard = true }
+    return !partialWasHeard
+  }
+
   mutating func sent(_ octets: Int) {
     if state == .fast { sentOctets &+= UInt32(clamping: octets) }
   }
 
+  /// - Parameter stamp: what a timestamp sent now says.
+  mutating func sentAgain(_ octets: Int, stamp: UInt32) {
+    sent(octets)
+    guard doubt != .none else { return }
+    doubtOctets &+= UInt32(clamping: octets)
+    if doubt == .reduced {
+      doubt = .sentAgain
+      doubtStamp = stamp
+    }
+  }
+
+  // MARK: Doubt
+
+  /// Whether an acknowledgement proves that everything sent again was needless.
+  /// - Parameter echo: the timestamp it echoes.
+  mutating func isDisproved(
+    echo: UInt32?, madeProgress: Bool, duplicate: SACKBlock?
+  ) -> Bool {
+    if madeProgress, doubt == .sentAgain {
+      if let echo, Int32(bitPattern: echo &- doubtStamp) < 0 { return true }
+      doubt = .acknowledged
+    }
+    guard let duplicate, doubt == .sentAgain || doubt == .acknowledged,
+      doubtStart.precedesOrEquals(duplicate.start), duplicate.end.precedesOrEquals(point)
+    else { return false }
+    let octets = duplicate.end.distance(from: duplicate.start)
+    doubtOctets -= min(doubtOctets, UInt32(clamping: octets))
+    return doubtOctets == 0
+  }
+
+  /// The matter is settled: taken back, or the window was reduced for another reason.
+  mutating func settleDoubt() { doubt = .none }
+
   /// How much may be sent now, in fast recovery (RFC 9937 §5.2), given what was delivered since the
   /// last time.
+  /// - Parameter isSafe: SafeACK: progress was made, and no further loss was found.
   mutating func allowance(
-    delivered: Int, pipe: Int, thresholdOctets: Int, segmentOctets: Int, madeProgress: Bool
+    delivered: Int, pipe: Int, thresholdOctets: Int, segmentOctets: Int, isSafe: Bool
   ) -> Int {
     deliveredOctets &+= UInt32(clamping: delivered)
     let owed = Int(deliveredOctets) - Int(sentOctets)
@@ -84,8 +160,8 @@ package struct LossRecovery: BitwiseCopyable {
         (Int(deliveredOctets) * thresholdOctets + Int(flightOctets) - 1) / Int(flightOctets)
       allowed = share - Int(sentOctets)
     } else {
-      // slow start back to the threshold while progress is made, else conservation of packets
-      let limit = madeProgress ? max(owed, delivered) + segmentOctets : owed
+      // slow start back to the threshold while nothing more is lost, else conservation of packets
+      let limit = max(owed, delivered) + (isSafe ? segmentOctets : 0)
       allowed = min(thresholdOctets - pipe, limit)
     }
     if sentOctets == 0 { allowed = max(allowed, segmentOctets) }

@@ -87,6 +87,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   package var hasLost: Bool { lostOctets > resentOctets }
   package var hasArrived: Bool { arrivedOctets > 0 }
   package var arrived: Int { Int(arrivedOctets) }
+  package var lost: Int { Int(lostOctets) }
   package var isFull: Bool { recordCount >= Self.recordsMax }
 
   /// Octets estimated to be in the network, of `outstanding` that are not acknowledged.
@@ -287,6 +288,37 @@ package struct SACKScoreboard: BitwiseCopyable {
       head = next
     }
     self = SACKScoreboard()
+  }
+
+  /// Nothing is lost after all: takes back what is marked, and knows that the path reorders.
+  package mutating func loseNothing(records: borrowing Slab<SentRecord>) {
+    var slot = head
+    while slot != noSlot {
+      records[slot].marks.subtract([.lost, .resent])
+      slot = records[slot].next
+    }
+    lostOctets = 0
+    resentOctets = 0
+    seenReordering = true
+  }
+
+  /// Whether the peer has given up what it said had arrived (reneging, RFC 2018 §8): its
+  /// acknowledgement stops right in front of it.
+  package func wasReneged(records: borrowing Slab<SentRecord>) -> Bool {
+    head != noSlot && records[head].marks.contains(.arrived)
+  }
+
+  /// Segments in flight, counted up to `most`.
+  package func segments(
+    _ segmentOctets: Int, most: Int, records: borrowing Slab<SentRecord>
+  ) -> Int {
+    var count = 0
+    var slot = head
+    while slot != noSlot, count < most {
+      count += (records[slot].octets + segmentOctets - 1) / segmentOctets
+      slot = records[slot].next
+    }
+    return min(count, most)
   }
 
   private mutating func markLost(_ slot: UInt32, records: borrowing Slab<SentRecord>) {

@@ -5,50 +5,67 @@ import Wire
 // the timers.
 
 extension SendSide {
-  /// The octets that a D-SACK block tells of (RFC 2883 §4): below the acknowledgement, or within the
-  /// block behind it.
-  func duplicateReport(_ header: TCPHeader) -> SACKBlock? {
-    let blocks = header.options.sackBlocks
-    guard blocks.count > 0 else { return nil }
-    let first = blocks[0]
-    if first.start.precedes(first.end), first.end.precedesOrEquals(header.acknowledgment) {
-      return first
-    }
-    guard blocks.count > 1 else { return nil }
-    let second = blocks[1]
-    let isWithin =
-      second.start.precedesOrEquals(first.start) && first.end.precedesOrEquals(second.end)
-    return isWithin ? first : nil
-  }
-
   /// Recovery's pace and end, and the congestion window's growth.
   mutating func react(
-    to report: DeliveryReport, advance: Int, pipeBefore: Int, at now: MonotonicInstant,
-    memory: inout TCPMemory
+    to report: DeliveryReport, advance: Int, pipeBefore: Int, foundLoss: Bool, isEchoed: Bool,
+    at now: MonotonicInstant, memory: inout TCPMemory
   ) {
     let mss = Int(segmentOctets)
+    let stateBefore = recovery.state
     if recovery.isActive, advance > 0, recovery.point.precedesOrEquals(unacknowledged) {
       if recovery.state == .fast { congestion.endRecovery() }
       recovery.leave()
+      duplicateAcknowledgments = 0
     }
     if recovery.state == .fast {
       if advance > 0, !usesSACK { loseFirst(memory: &memory) }  // RFC 6582 §3.2
       let allowed = recovery.allowance(
         delivered: report.deliveredOctets, pipe: pipe,
-        thresholdOctets: Int(congestion.threshold), segmentOctets: mss, madeProgress: advance > 0)
+        thresholdOctets: Int(congestion.threshold), segmentOctets: mss,
+        isSafe: advance > 0 && usesSACK && !foundLoss)
       congestion.pace(windowOctets: pipe + allowed)
       return
     }
-    guard advance > 0 else { return }
+    if isEchoed {
+      reduceForMark(flightOctets: outstanding + advance)
+      return  // an echo lets nothing grow (RFC 3168 §6.1.2)
+    }
+    guard advance > 0, stateBefore != .fast else { return }
+    if stateBefore == .none {
+      congestion.heard(
+        roundTrip: report.isAmbiguous ? nil : report.roundTrip, acknowledged: unacknowledged,
+        next: next)
+    }
     if isWindowLimited || pipeBefore + mss >= Int(congestion.window) {
       congestion.acknowledged(
-        report.acknowledgedOctets, segmentOctets: mss, smoothedRTT: estimator.smoothed, at: now)
+        report.acknowledgedOctets, segmentOctets: mss, smoothedRTT: estimator.smoothed,
+        afterTimeout: stateBefore == .timeout, at: now)
+    } else {
+      congestion.applicationLimited(at: now)
     }
   }
 
-  mutating func detectLoss(at now: MonotonicInstant, memory: inout TCPMemory) {
+  /// Whether the client says that the network has marked our data.
+  func isEchoed(_ header: TCPHeader, flightOctets: Int) -> Bool {
+    notification.isOn && header.flags.contains(.ece) && flightOctets > 0
+  }
+
+  private mutating func reduceForMark(flightOctets: Int) {
+    guard notification.isNews(acknowledged: unacknowledged), !recovery.isActive else { return }
+    congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
+    recovery.settleDoubt()  // a mark is no mistake
+    notification.reduced(upTo: next)
+  }
+
+  /// Looks for what is lost.
+  /// - Parameter delivered: by the acknowledgement at hand.
+  /// - Returns: whether anything is newly lost.
+  @discardableResult
+  mutating func detectLoss(
+    delivered: Int, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> Bool {
     reorderAt = .distantFuture
-    guard !scoreboard.isEmpty else { return }
+    guard !scoreboard.isEmpty else { return false }
     var found = false
     if scoreboard.hasArrived {
       let window = recovery.reorderingWindow(
@@ -58,16 +75,59 @@ extension SendSide {
         reorderingWindow: window, at: now, records: memory.sent)
       found = result.found
       reorderAt = result.lookAgainAt ?? .distantFuture
-    } else if duplicateAcknowledgments == 3, !recovery.isActive {
+    } else if !usesSACK, !recovery.isActive, duplicatesShowLoss(memory: memory) {
       loseFirst(memory: &memory)
       found = true
     }
-    if found, !recovery.isActive { enterFastRecovery() }
+    if found, !recovery.isActive { enterFastRecovery(delivered: delivered) }
+    return found
   }
 
-  private mutating func enterFastRecovery() {
-    recovery.enter(.fast, upTo: next, flightOctets: outstanding)
+  /// Whether a peer without SACK has said the same often enough: three times (RFC 5681 §3.2), or as
+  /// often as it can when less than four segments are in flight and nothing more may be sent (RFC 5827
+  /// §3.2). What the last recovery sent twice comes with duplicates too: those right at its end tell
+  /// nothing (RFC 6582 §3.2, step 2).
+  private func duplicatesShowLoss(memory: borrowing TCPMemory) -> Bool {
+    guard duplicateAcknowledgments > 0, recovery.point != unacknowledged else { return false }
+    var threshold = 3
+    let mss = Int(segmentOctets)
+    if outstanding < 4 * mss, unsent == 0 || windowRoom == 0 {
+      let segments = scoreboard.segments(mss, most: 4, records: memory.sent)
+      if segments > 1, segments < 4 { threshold = segments - 1 }
+    }
+    return Int(duplicateAcknowledgments) >= threshold
+  }
+
+  private mutating func enterFastRecovery(delivered: Int) {
+    recovery.enter(
+      .fast, upTo: next, flightOctets: outstanding - arrivedOctets + delivered,
+      reduced: unacknowledged)
     congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+    notification.reduced(upTo: next)
+  }
+
+  /// What the last reduction was for did not happen.
+  mutating func takeBack(acknowledgedOctets: Int, memory: borrowing TCPMemory) {
+    if recovery.reducedByTimeout {
+      congestion.restoreAfterTimeout(
+        flightOctets: outstanding, acknowledgedOctets: acknowledgedOctets,
+        segmentOctets: Int(segmentOctets))
+    } else {
+      congestion.restore()
+    }
+    recovery.settleDoubt()
+    if recovery.isActive {
+      recovery.leave()
+      scoreboard.loseNothing(records: memory.sent)
+    }
+    duplicateAcknowledgments = 0
+  }
+
+  /// The acknowledgement stops in front of what was told to have arrived: unless it was overtaken by
+  /// its successor, the peer has thrown that away. The timer, which disbelieves everything, comes soon.
+  mutating func expectReneging(at now: MonotonicInstant) {
+    let soon = now + .microseconds(max(Int(estimator.smoothed) / 2, 10_000))
+    retransmitAt = min(retransmitAt, soon)
   }
 
   private mutating func loseFirst(memory: inout TCPMemory) {
@@ -136,6 +196,8 @@ extension SendSide {
       recovery.tailProbeEnded()
       if !recovery.isActive {
         congestion.lost(flightOctets: max(outstanding, 1), segmentOctets: Int(segmentOctets))
+        recovery.settleDoubt()
+        notification.reduced(upTo: next)
       }
     } else if advance == 0 {
       recovery.tailProbeEnded()  // the original and the probe both arrived
@@ -147,7 +209,14 @@ extension SendSide {
   /// The reordering window passed (RFC 8985 §6.3).
   mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
     guard reorderAt <= now else { return }
-    detectLoss(at: now, memory: &memory)
+    let wasActive = recovery.isActive
+    detectLoss(delivered: 0, at: now, memory: &memory)
+    guard !wasActive, recovery.state == .fast else { return }
+    // nothing was delivered now: one segment (RFC 9937 §5.2)
+    let allowed = recovery.allowance(
+      delivered: 0, pipe: pipe, thresholdOctets: Int(congestion.threshold),
+      segmentOctets: Int(segmentOctets), isSafe: false)
+    congestion.pace(windowOctets: pipe + allowed)
   }
 
   /// The retransmission or persist timer expired.
@@ -168,10 +237,15 @@ extension SendSide {
     duplicateAcknowledgments = 0
     reorderAt = .distantFuture
     if windowOctets > 0 {  // a closed window is not congestion
-      if recovery.state != .timeout || recovery.point.precedesOrEquals(unacknowledged) {
+      // again in the same window: that was paid for (RFC 5681 §3.1)
+      let isFirst =
+        recovery.state != .timeout || recovery.point.precedesOrEquals(unacknowledged)
+      if isFirst {
         congestion.timedOut(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+        notification.reduced(upTo: next)
       }
-      recovery.enter(.timeout, upTo: next, flightOctets: outstanding)
+      recovery.enter(
+        .timeout, upTo: next, flightOctets: outstanding, reduced: isFirst ? unacknowledged : nil)
     }
     return true
   }

@@ -29,13 +29,14 @@ package struct SendSide: BitwiseCopyable {
   var retransmitAt = MonotonicInstant.distantFuture
   var reorderAt = MonotonicInstant.distantFuture
   var lastSentAt = MonotonicInstant.zero
-  var recovery = LossRecovery()
+  var recovery: LossRecovery
+  var notification = CongestionNotification()
   let segmentOctets: UInt16
   let peerScale: UInt8
   let usesSACK: Bool
   let bufferMax: UInt32
   let bufferMaxFar: UInt32
-  var duplicateAcknowledgments: UInt8 = 0
+  var duplicateAcknowledgments: UInt16 = 0
   var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
   private(set) var finishQueued = false
@@ -55,6 +56,7 @@ package struct SendSide: BitwiseCopyable {
     self.peerScale = peerScale
     bufferMax = settings.sendBufferOctets
     bufferMaxFar = settings.sendBufferOctetsMax
+    recovery = LossRecovery(initial: initial)
     congestion = CongestionControl(
       algorithm: settings.algorithm, segmentOctets: Int(segmentOctets))
   }
@@ -64,7 +66,28 @@ package struct SendSide: BitwiseCopyable {
   private var outstandingPayload: Int { outstanding - (finishSent ? 1 : 0) }
   /// Payload that was never sent.
   var unsent: Int { Int(buffer.octets) - outstandingPayload }
-  var pipe: Int { scoreboard.pipe(outstanding: outstanding) }
+  /// In the network, as far as is known.
+  var pipe: Int {
+    let inFlight = scoreboard.pipe(outstanding: outstanding)
+    guard !usesSACK, duplicateAcknowledgments > 0 else { return inFlight }
+    // The first two let new data out (limited transmit, RFC 3042), more in recovery only.
+    let duplicates = Int(duplicateAcknowledgments)
+    return max(0, inFlight - departed(recovery.state == .fast ? duplicates : min(duplicates, 2)))
+  }
+  /// Of `outstanding`, known to have arrived.
+  var arrivedOctets: Int {
+    usesSACK ? scoreboard.arrived : departed(Int(duplicateAcknowledgments))
+  }
+  /// Without SACK each duplicate acknowledgement stands for a segment that has arrived (RFC 5681 §3.2;
+  /// RFC 9937 §5.2), but never the one that is missing. In recovery there are no more of them than
+  /// segments were in flight when it began: a peer that invents duplicates gains nothing (RFC 5681
+  /// §3.2, step 4).
+  private func departed(_ duplicates: Int) -> Int {
+    let mss = Int(segmentOctets)
+    let flight =
+      recovery.state == .fast ? recovery.point.distance(from: unacknowledged) : outstanding
+    return min(duplicates * mss, max(0, flight - max(mss, scoreboard.lost)))
+  }
   /// Octets that the peer's window leaves for new data.
   var windowRoom: Int {
     max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
@@ -119,96 +142,21 @@ package struct SendSide: BitwiseCopyable {
 
   /// Our SYN is acknowledged. Its round trip counts if it was sent once (Karn); if the timer had to
   /// send it again, the window starts small (RFC 5681 §3.1).
-  mutating func synchronized(at now: MonotonicInstant) {
-    if lastSentAt != .zero { estimator.measured(now - lastSentAt) }
-    if unanswered > 0 { congestion.handshakeTimedOut(segmentOctets: Int(segmentOctets)) }
+  /// - Parameter echo: the timestamp that the acknowledgement echoes, which tells them apart.
+  mutating func synchronized(echo: UInt32?, at now: MonotonicInstant) {
+    if lastSentAt != .zero {
+      estimator.measured(now - lastSentAt)
+    } else {
+      measure(echo: echo, expectedSamples: 1, at: now)
+    }
+    if unanswered > 0 {
+      congestion.handshakeTimedOut(segmentOctets: Int(segmentOctets))
+      estimator.handshakeTimedOut()
+    }
     unacknowledged = next
     unanswered = 0
     retransmitAt = .distantFuture
     lastSentAt = .zero
-  }
-
-  // MARK: Acknowledgements
-
-  /// The peer's window (RFC 9293 §3.10.7.4: only from segments that are not older). One that
-  /// acknowledges new octets is not old, whatever its sequence number; and SND.WND, which counts
-  /// from SND.UNA, must not move on with it unseen.
-  /// - Returns: whether it grew.
-  mutating func updateWindow(
-    _ header: TCPHeader, scaled: Bool, memory: borrowing TCPMemory
-  ) -> Bool {
-    guard
-      unacknowledged.precedes(header.acknowledgment) || windowSequence.precedes(header.sequence)
-        || (windowSequence == header.sequence
-          && windowAcknowledgment.precedesOrEquals(header.acknowledgment))
-    else { return false }
-    let octets = UInt32(header.window) << (scaled ? UInt32(peerScale) : 0)
-    let grew = octets > windowOctets
-    let wasClosed = windowOctets == 0
-    windowOctets = octets
-    windowMax = max(windowMax, octets)
-    windowSequence = header.sequence
-    windowAcknowledgment = header.acknowledgment
-    if grew, wasClosed || outstanding == 0 {  // no longer probing
-      backoff = 0
-      retransmitAt = .distantFuture
-      recovery.tailProbeAt = .distantFuture
-      // a closed window let nothing in: probes are sent again at once
-      scoreboard.loseAll(records: memory.sent)
-    }
-    return grew
-  }
-
-  /// Takes an acceptable acknowledgement.
-  /// - Returns: octets of payload freed, and whether our FIN is now acknowledged.
-  mutating func acknowledge(
-    _ header: TCPHeader, carriesData: Bool, windowChanged: Bool, at now: MonotonicInstant,
-    memory: inout TCPMemory
-  ) -> (freed: Int, finished: Bool) {
-    let acknowledgment = header.acknowledgment
-    var report = DeliveryReport()
-    report.leastRoundTrip = estimator.least == .max ? 0 : Int(estimator.least)
-    let advance = acknowledgment.distance(from: unacknowledged)
-    let pipeBefore = pipe
-    let duplicate = duplicateReport(header)
-    var freed = 0
-    var finished = false
-    unanswered = 0
-    if advance > 0 {
-      finished = finishSent && acknowledgment == next
-      freed = advance - (finished ? 1 : 0)
-      report.acknowledgedOctets = advance
-      scoreboard.acknowledge(
-        upTo: acknowledgment, at: now, records: &memory.sent, report: &report)
-      buffer.release(freed, pool: &memory.chunks)
-      unacknowledged = acknowledgment
-      duplicateAcknowledgments = 0
-      backoff = 0
-      recovery.disarmTailProbe()
-    } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
-      duplicateAcknowledgments &+= duplicateAcknowledgments < 255 ? 1 : 0
-    }
-    let blocks = header.options.sackBlocks
-    for i in 0..<blocks.count {
-      let block = blocks[i]
-      guard unacknowledged.precedes(block.start), block.start.precedes(block.end),
-        block.end.precedesOrEquals(next)
-      else { continue }
-      scoreboard.acknowledge(
-        selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
-        report: &report)
-    }
-    if let roundTrip = report.roundTrip, !report.isAmbiguous { estimator.measured(roundTrip) }
-
-    recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)
-    tailProbeAnswered(acknowledgment, advance: advance, duplicate: duplicate)
-    detectLoss(at: now, memory: &memory)
-    react(to: report, advance: advance, pipeBefore: pipeBefore, at: now, memory: &memory)
-    if advance > 0 {
-      retransmitAt = outstanding == 0 ? .distantFuture : now + estimator.timeout
-      armTailProbe(at: now)
-    }
-    return (freed, finished)
   }
 
   // MARK: What to send
@@ -225,24 +173,32 @@ package struct SendSide: BitwiseCopyable {
     var octets: Int
     var finish: Bool
     var push: Bool
+    /// Sent for the first time, and no window probe: what ECN may mark (RFC 3168 §6.1.4–6.1.6).
+    var isNew = false
+    /// Tells the peer that the window was reduced (CWR).
+    var tellsReduced = false
   }
 
   /// The next piece that may be sent now, at most `burstOctets` long (0: one segment); its record
   /// is kept. nil when nothing may.
+  /// - Parameter cutsReduced: whether a super-packet may carry CWR.
   mutating func nextBurst(
-    burstOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    burstOctets: Int, cutsReduced: Bool, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Burst? {
     let mss = Int(segmentOctets)
-    let frameMax = max(mss, burstOctets / mss * mss)
+    var frameMax = max(mss, burstOctets / mss * mss)
     if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
     if recovery.tailProbeDue, let burst = nextTailProbe(at: now, memory: &memory) { return burst }
     if outstanding > 0 { armRetransmission(at: now) }  // no record was to be had
 
+    if notification.owesReduced, !cutsReduced { frameMax = mss }
     isWindowLimited = false
+    if outstanding == 0 { congestion.applicationLimited(at: now) }
     if outstanding == 0, lastSentAt != .zero, now - lastSentAt > estimator.timeout {
       congestion.restarted(segmentOctets: mss)
     }
     let dataLeft = unsent
+    let isProbe = probeDue
     var octets = 0
     if dataLeft > 0 {
       if probeDue {
@@ -287,7 +243,12 @@ package struct SendSide: BitwiseCopyable {
     lastSentAt = now
     armRetransmission(at: now)
     armTailProbe(at: now)
-    return Burst(start: start, octets: octets, finish: finish, push: last)
+    let isNew = octets > 0 && !isProbe
+    let tellsReduced = isNew && notification.owesReduced
+    if tellsReduced { notification.saidReduced() }
+    return Burst(
+      start: start, octets: octets, finish: finish, push: last, isNew: isNew,
+      tellsReduced: tellsReduced)
   }
 
   /// The first lost piece, when the congestion window has room for it.
@@ -318,7 +279,7 @@ package struct SendSide: BitwiseCopyable {
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
-    recovery.sent(record.octets)
+    recovery.sentAgain(record.octets, stamp: Self.stamp(at: now))
     lastSentAt = now
     armRetransmission(at: now)
     let finish = finishSent && record.end == next

@@ -26,7 +26,8 @@ extension TCPEndpoint {
         else { return false }
         guard
           let burst = send.nextBurst(
-            burstOctets: path.burstOctets, at: now, memory: &memory)
+            burstOctets: path.burstOctets, cutsReduced: path.cutsReduced, at: now,
+            memory: &memory)
         else { break }
         emit(burst, at: now, path: path, memory: memory, frames: &frames)
       }
@@ -54,7 +55,8 @@ extension TCPEndpoint {
     let window = receive.windowField(
       acknowledgment: acknowledgment, unscaled: true, segmentOctets: Int(send.segmentOctets))
     write(
-      sequence: send.unacknowledged, acknowledgment: acknowledgment, flags: [.syn, .ack],
+      sequence: send.unacknowledged, acknowledgment: acknowledgment,
+      flags: send.notification.isOn ? [.syn, .ack, .ece] : [.syn, .ack],
       window: window, options: options, path: path, frames: &frames)
     receive.acknowledged(acknowledgment)
     send.answered(at: now)
@@ -70,7 +72,8 @@ extension TCPEndpoint {
         offset: burst.start.distance(from: send.unacknowledged), count: burst.octets,
         pool: memory.chunks, to: &frames)
     }
-    var flags: TCPFlags = .ack
+    var flags = acknowledgmentFlags
+    if burst.tellsReduced { flags.insert(.cwr) }
     if burst.push, burst.octets > 0 { flags.insert(.psh) }
     if burst.finish { flags.insert(.fin) }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
@@ -82,7 +85,9 @@ extension TCPEndpoint {
         sequence: burst.start, acknowledgment: fields.acknowledgment, flags: flags,
         window: fields.window, options: fields.options),
       payload: frames.openPayload, payloadOctets: burst.octets,
-      segmentOctets: Int(send.segmentOctets), checksum: path.checksum)
+      segmentOctets: Int(send.segmentOctets),
+      trafficClass: burst.isNew && send.notification.isOn ? CongestionNotification.capable : 0,
+      checksum: path.checksum)
     frames.commit(headerOctets: used)
   }
 
@@ -92,8 +97,9 @@ extension TCPEndpoint {
     challengeDue = false
     let fields = acknowledgmentFields(withBlocks: true, at: now, memory: memory)
     write(
-      sequence: send.acknowledgingSequence, acknowledgment: fields.acknowledgment, flags: .ack,
-      window: fields.window, options: fields.options, path: path, frames: &frames)
+      sequence: send.acknowledgingSequence, acknowledgment: fields.acknowledgment,
+      flags: acknowledgmentFlags, window: fields.window, options: fields.options, path: path,
+      frames: &frames)
   }
 
   /// Acknowledgement, window and options of any segment sent now; notes that they were sent. Without
@@ -114,11 +120,11 @@ extension TCPEndpoint {
     return (acknowledgment, window, options)
   }
 
+  /// ACK, and ECE as long as a mark is to be told (RFC 3168 §6.1.3).
+  private var acknowledgmentFlags: TCPFlags { send.notification.echoes ? [.ack, .ece] : .ack }
+
   func timestamp(at now: MonotonicInstant) -> TCPTimestamp {
-    // 1 ms ticks: RFC 7323 §5.4 allows 1 ms to 1 s.
-    TCPTimestamp(
-      value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ timestampOffset,
-      echo: recentTimestamp)
+    TCPTimestamp(value: SendSide.stamp(at: now) &+ timestampOffset, echo: recentTimestamp)
   }
 
   private func write(

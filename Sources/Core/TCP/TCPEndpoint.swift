@@ -64,6 +64,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       windowOctets: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF),
       windowOctetsMax: peerScales ? settings.windowOctetsMax : 0xFFFF)
     send.openWindow(syn)
+    send.notification.hear(syn: syn.flags, isFirst: true)
   }
 
   /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.
@@ -226,7 +227,7 @@ package struct TCPEndpoint: BitwiseCopyable {
         memory.drops.count(.badAcknowledgment)
         return .refuse
       }
-      handshakeCompleted(at: now)
+      handshakeCompleted(echo: echo(header), at: now)
       outcome.insert(.established)
     }
     guard acknowledgmentIsAcceptable(header) else {
@@ -236,8 +237,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     let windowBefore = send.windowOctets
     let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
     let (freed, finished) = send.acknowledge(
-      header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets, at: now,
-      memory: &memory)
+      header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets,
+      echo: echo(header), at: now, memory: &memory)
     if freed > 0 || grew { outcome.insert(.room) }
     if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
     if state == .closed { return outcome }
@@ -249,6 +250,10 @@ package struct TCPEndpoint: BitwiseCopyable {
   private mutating func payloadArrives(
     _ segment: TCPSegment, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
+    if segment.payload.octets > 0 {
+      send.notification.dataArrives(
+        segment.header.flags, isMarked: segment.isCongestionMarked)
+    }
     guard state.receives else {
       receive.acknowledgeNow = true
       restartTimeWait(at: now)
@@ -280,6 +285,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       }
       return peerReset(memory: &memory)
     }
+    if header.flags.contains(.syn) { send.notification.hear(syn: header.flags, isFirst: false) }
     memory.drops.count(header.flags.contains(.syn) ? .duplicateSYN : .outOfWindow)
     return []
   }
@@ -291,6 +297,7 @@ package struct TCPEndpoint: BitwiseCopyable {
   ) -> SegmentOutcome {
     if state == .synReceived, header.sequence + 1 == receive.taken, !header.flags.contains(.ack) {
       memory.drops.count(.duplicateSYN)
+      send.notification.hear(syn: header.flags, isFirst: false)
       answerDue = true
       return .transmit
     }
@@ -332,7 +339,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     {
       let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
       let (freed, finished) = send.acknowledge(
-        header, carriesData: true, windowChanged: false, at: now, memory: &memory)
+        header, carriesData: true, windowChanged: false, echo: echo(header), at: now,
+        memory: &memory)
       receive.acknowledgeNow = true
       receive.duplicateArrived(header.sequence, octets: length)
       var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
@@ -382,8 +390,15 @@ package struct TCPEndpoint: BitwiseCopyable {
     return receive.next.precedes(header.sequence)
   }
 
-  private mutating func handshakeCompleted(at now: MonotonicInstant) {
-    send.synchronized(at: now)
+  /// The timestamp that a segment echoes, without our offset.
+  private func echo(_ header: TCPHeader) -> UInt32? {
+    guard usesTimestamps, header.flags.contains(.ack), let timestamp = header.options.timestamp
+    else { return nil }
+    return timestamp.echo &- timestampOffset
+  }
+
+  private mutating func handshakeCompleted(echo: UInt32?, at now: MonotonicInstant) {
+    send.synchronized(echo: echo, at: now)
     state = send.finishQueued ? .finWait1 : .established
   }
 

@@ -74,10 +74,13 @@ package struct TCPSegment: BitwiseCopyable {
   package var header: TCPHeader
   /// Lies in the device's read buffer until the turn ends.
   package var payload: Slice
+  /// The network has marked it (CE).
+  package var isCongestionMarked: Bool
 
-  package init(header: TCPHeader, payload: Slice) {
+  package init(header: TCPHeader, payload: Slice, isCongestionMarked: Bool = false) {
     self.header = header
     self.payload = payload
+    self.isCongestionMarked = isCongestionMarked
   }
 }
 
@@ -120,10 +123,16 @@ package struct TCPPath: BitwiseCopyable {
   /// Octets of payload one frame may carry: 64 KiB less headers with segmentation offload, 0
   /// without.
   package var burstOctets: Int
+  /// Whether a super-packet may carry CWR: the device then leaves it on the first segment alone
+  /// (virtio 1.2 §5.1.6.2, VIRTIO_NET_HDR_GSO_ECN).
+  package var cutsReduced: Bool
 
-  package init(tuple: FiveTuple, checksum: ChecksumMode, burstOctets: Int) {
+  package init(
+    tuple: FiveTuple, checksum: ChecksumMode, burstOctets: Int, cutsReduced: Bool = true
+  ) {
     self.tuple = tuple
     self.checksum = checksum
     self.burstOctets = burstOctets
+    self.cutsReduced = cutsReduced
   }
 }

@@ -34,6 +34,8 @@ package struct IPHeader: Sendable, BitwiseCopyable {
 
   @inlinable package var isIPv4: Bool { source.isIPv4 }
   @inlinable package var isFragment: Bool { moreFragments || fragmentOffset != 0 }
+  /// CE: a router on the way was congested (RFC 3168 §5).
+  @inlinable package var isCongestionMarked: Bool { trafficClass & 3 == 3 }
   /// Octets behind the IP headers.
   @inlinable package var payloadOctets: Int { totalOctets - headerOctets }
 

@@ -77,6 +77,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       drainTimeout: settings.drainTimeout, seed: settings.seed,
       offloadsSegmentation: features.isSuperset(of: [.checksum, .tso4, .tso6]),
       offloadsChecksum: features.contains(.checksum))
+    stackSettings.offloadsECN = features.contains(.tsoECN)
     stackSettings.ownPrefixes = settings.ownPrefixes
     stackSettings.ownAddresses = settings.ownAddresses
     stack = Stack(settings: stackSettings, rules: rules, at: now)
