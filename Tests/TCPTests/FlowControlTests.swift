@@ -6,7 +6,7 @@ import Wire
 // How much a client may send ahead: windows that follow the distance, and targets that stall.
 
 @Suite("Flow control: the window grows with the path (RFC 7323 §2, dynamic right-sizing)")
-struct WindowGrowthTests {
+struct ReceiveWindowTests {
   /// A client that keeps the window full, at a distance.
   private func upload(
     _ windows: Int, roundTrip: Interval, from start: Int = 1
@@ -76,18 +76,15 @@ struct WindowGrowthTests {
           mss: 60_000, sack: true, wscale: 10, window: 60_000_000,
           roundTrip: .milliseconds(roundTrip))
         var said = 0
-        var acknowledged = 1
         for _ in 0..<16 {
           said += targetSays(64 << 20)
-          for segment in expectAnything() {
-            acknowledged = max(acknowledged, segment.range.upperBound)
-          }
+          let sent = expectAnything()
           advance(by: .milliseconds(roundTrip))
-          inject(".", 1...1, ack: acknowledged, window: 60_000_000)
-          for segment in expectAnything() {
-            acknowledged = max(acknowledged, segment.range.upperBound)
+          for segment in sent {
+            inject(".", 1...1, ack: segment.range.upperBound, window: 60_000_000)
           }
         }
+        expectAnything()
         said += targetSays(64 << 20)
         expectAnything()
         let kept = Script.current?.endpoint.map { Int($0.send.buffer.octets) } ?? 0

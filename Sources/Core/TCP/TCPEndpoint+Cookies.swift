@@ -40,7 +40,7 @@ extension TCPEndpoint {
       holding: syn, isIPv4: tuple.virtual.isIPv4, initialSequence: header.acknowledgment - 1,
       timestampOffset: timestampOffset, settings: Self.narrow(settings), at: now)
     send.answered(at: .zero)  // at an unknown time: its round trip does not count
-    send.synchronized(at: now)
+    send.synchronized(echo: nil, at: now)
     let acknowledgment = receive.taken
     _ = receive.windowField(
       acknowledgment: acknowledgment, unscaled: true, segmentOctets: Int(send.segmentOctets))
