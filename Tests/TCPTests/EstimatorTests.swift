@@ -127,6 +127,21 @@ struct CongestionControlTests {
     #expect(control.window > 1_010_000)
   }
 
+  @Test("other segments leave the window's octets, which hold one of them at least")
+  func segmentSize() {
+    for algorithm in [CongestionControl.Algorithm.newReno, .cubic] {
+      var control = control(algorithm)
+      control.acknowledged(30_000, segmentOctets: mss, smoothedRTT: 50_000, at: start)
+      control.segmentSizeChanged(from: mss, to: 500)
+      #expect(control.window == 40_000)
+      control.timedOut(flightOctets: 900, segmentOctets: 500)
+      #expect(control.window == 500)
+      control.segmentSizeChanged(from: 500, to: mss)
+      #expect(control.window == 1000)
+      #expect(control.threshold >= 2000)
+    }
+  }
+
   @Test("an idle sender begins with the initial window again (RFC 5681 §4.1)")
   func restart() {
     var control = control(.cubic)

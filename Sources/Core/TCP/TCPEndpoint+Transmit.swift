@@ -52,7 +52,8 @@ extension TCPEndpoint {
     if usesTimestamps { options.timestamp = timestamp(at: now) }
     let acknowledgment = receive.taken
     let window = receive.windowField(
-      acknowledgment: acknowledgment, unscaled: true, segmentOctets: Int(send.segmentOctets))
+      acknowledgment: acknowledgment, unscaled: true,
+      segmentOctets: Int(send.segmentSize.octetsMax))
     write(
       sequence: send.unacknowledged, acknowledgment: acknowledgment, flags: [.syn, .ack],
       window: window, options: options, path: path, frames: &frames)
@@ -109,7 +110,7 @@ extension TCPEndpoint {
     let acknowledgment = receive.acknowledgment(finishTaken: finishTaken)
     let window = receive.windowField(
       acknowledgment: acknowledgment, unscaled: !peerScales,
-      segmentOctets: Int(send.segmentOctets))
+      segmentOctets: Int(send.segmentSize.octetsMax))
     receive.acknowledged(acknowledgment, stillOwed: stillOwed)
     return (acknowledgment, window, options)
   }

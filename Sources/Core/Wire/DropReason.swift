@@ -19,6 +19,8 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case badTotalLength
   case badHeaderChecksum
   case badExtensionHeader
+  case badIPOptions
+  case sourceRouted
   case badFragment
   case fragment
   case tinyFragment
@@ -62,6 +64,8 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   // ICMP.
   case icmpIgnored
   case icmpBadChecksum
+  case icmpUnmatched
+  case icmpBadMTU
   case rateLimited
 }
 
@@ -79,6 +83,8 @@ extension DropReason {
     case .badTotalLength: "bad-total-length"
     case .badHeaderChecksum: "bad-header-checksum"
     case .badExtensionHeader: "bad-extension-header"
+    case .badIPOptions: "bad-ip-options"
+    case .sourceRouted: "source-routed"
     case .badFragment: "bad-fragment"
     case .fragment: "fragment"
     case .tinyFragment: "tiny-fragment"
@@ -114,6 +120,8 @@ extension DropReason {
     case .targetWriteFailed: "target-write-failed"
     case .icmpIgnored: "icmp-ignored"
     case .icmpBadChecksum: "icmp-bad-checksum"
+    case .icmpUnmatched: "icmp-unmatched"
+    case .icmpBadMTU: "icmp-bad-mtu"
     case .rateLimited: "rate-limited"
     }
   }
@@ -131,6 +139,8 @@ extension DropReason {
     case .badTotalLength: "the IP length field is less than the header or more than arrived"
     case .badHeaderChecksum: "the IPv4 header checksum is wrong"
     case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
+    case .badIPOptions: "the IPv4 options do not fill their header"
+    case .sourceRouted: "the packet names its own way: a source route, or a type 0 routing header"
     case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
     case .fragment: "the packet is a fragment, and those are not reassembled here"
     case .tinyFragment: "a first fragment does not hold the whole transport header"
@@ -164,8 +174,10 @@ extension DropReason {
     case .badAcknowledgment: "the segment acknowledges what was never sent"
     case .pawsRejected: "the segment's timestamp is older than the flow's (RFC 7323 §5)"
     case .targetWriteFailed: "the target's socket refused a datagram"
-    case .icmpIgnored: "the ICMP message asks for nothing that is answered"
+    case .icmpIgnored: "the ICMP message asks for nothing that is answered or acted on"
     case .icmpBadChecksum: "the ICMP checksum is wrong"
+    case .icmpUnmatched: "the ICMP error quotes no flow of ours, or octets that are not in flight"
+    case .icmpBadMTU: "the ICMP error claims an MTU that is impossible, or not below the known one"
     case .rateLimited: "a rate limit is exceeded"
     }
   }
