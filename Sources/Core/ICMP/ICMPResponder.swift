@@ -143,7 +143,7 @@ package enum ICMPResponder {
 
 extension ICMPResponder {
   private static func isSingleHost(_ address: IPAddress) -> Bool {
-    !address.isMulticast && !address.isLimitedBroadcast && !address.isUnspecified
+    !address.isMulticast && !address.isReserved && !address.isUnspecified
       && !address.isLoopback && !address.isThisNetwork
   }
 

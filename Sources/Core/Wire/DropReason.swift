@@ -29,7 +29,6 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case fragmentECNMixed
   case fragmentTimeout
   case reassemblyFull
-  case hopLimitExceeded
   case unsupportedProtocol
   case martianSource
   case martianDestination
@@ -93,7 +92,6 @@ extension DropReason {
     case .fragmentECNMixed: "fragment-ecn-mixed"
     case .fragmentTimeout: "fragment-timeout"
     case .reassemblyFull: "reassembly-full"
-    case .hopLimitExceeded: "hop-limit-exceeded"
     case .unsupportedProtocol: "unsupported-protocol"
     case .martianSource: "martian-source"
     case .martianDestination: "martian-destination"
@@ -140,7 +138,7 @@ extension DropReason {
     case .badHeaderChecksum: "the IPv4 header checksum is wrong"
     case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
     case .badIPOptions: "the IPv4 options do not fill their header"
-    case .sourceRouted: "the packet names its own way: a source route, or a type 0 routing header"
+    case .sourceRouted: "the packet names its own way: a source route, or a routing header"
     case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
     case .fragment: "the packet is a fragment, and those are not reassembled here"
     case .tinyFragment: "a first fragment does not hold the whole transport header"
@@ -149,7 +147,6 @@ extension DropReason {
     case .fragmentECNMixed: "of one datagram's fragments one says congestion, one not ECN-capable"
     case .fragmentTimeout: "not all fragments of a datagram came in time"
     case .reassemblyFull: "a bound on what may wait for missing fragments is reached"
-    case .hopLimitExceeded: "the hop limit or time to live is zero"
     case .unsupportedProtocol: "the payload is not TCP, UDP, ICMP or ICMPv6"
     case .martianSource: "the source address cannot belong to a host"
     case .martianDestination: "the destination address cannot be one of ours"
