@@ -28,13 +28,13 @@ import Wire
     return icmp(from: client, to: virtual, type: type, code: code, rest: rest, body: quote ?? ours)
   }
 
-  private func flow(_ isIPv4: Bool) -> QuotedFlow {
+  private func flow(_ isIPv4: Bool, payloadOctets: Int = 8) -> QuotedFlow {
     QuotedFlow(
       tuple: FiveTuple(
         client: address(isIPv4 ? "10.0.0.1" : "fd00::1"),
         virtual: address(isIPv4 ? "10.0.0.2" : "fd00::2"), clientPort: 80, virtualPort: 40000,
         transport: .tcp),
-      sequence: SequenceNumber(0x0102_0304))
+      sequence: SequenceNumber(0x0102_0304), packetOctets: (isIPv4 ? 20 : 40) + payloadOctets)
   }
 
   @Test func echo() throws {
@@ -85,7 +85,9 @@ import Wire
       try ICMPResponder.destinationUnreachable(
         .port, quoting: packet, header: header, into: &frames)
     }.get()
-    #expect(try parse(reply.packet) == .unreachable(.port, flow(isIPv4)))
+    #expect(
+      try parse(reply.packet)
+        == .unreachable(.port, flow(isIPv4, payloadOctets: tcpSegment.count)))
   }
 
   @Test("errors that cannot be read", arguments: [true, false]) func malformed(isIPv4: Bool) {

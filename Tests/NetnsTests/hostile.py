@@ -99,8 +99,11 @@ def malformed():
     yield "cut extension header", p.ipv6(C6, V6, 0, b"\x11\x10"), ("bad-extension-header", "truncated-header")
     yield "extension header beyond the packet", p.ipv6(C6, V6, 60, b"\x11\xff" + bytes(6) + hello), (
         "bad-extension-header", "truncated-header")
+    yield "IPv4 loose source route", p.ipv4(C4, V4, p.UDP, good_udp, options=b"\x83\x07\x04\xc6\x12\x02\x02\x00"), ("source-routed",)
+    yield "IPv4 option beyond the header", p.ipv4(C4, V4, p.UDP, good_udp, options=b"\x07\x09\x04\x00"), ("bad-ip-options",)
+    yield "source in 240.0.0.0/4", p.ipv4("250.1.2.3", V4, p.UDP, p.udp("250.1.2.3", V4, 5000, 80)), ("martian-source",)
     yield "routing header 0 with segments left", p.ipv6(C6, V6, 43, b"\x11\x02\x00\x01" + bytes(20) + hello), (
-        "bad-extension-header",)
+        "source-routed",)
     chain = b"".join(p.extension(60) for _ in range(100)) + p.extension(p.UDP) + hello
     yield "a hundred extension headers", p.ipv6(C6, V6, 60, chain), ("bad-extension-header", "truncated-header")
     yield "ICMP checksum", p.ipv4(C4, V4, p.ICMP, p.icmp(C4, V4, 8, 0, check=0x1234)), (

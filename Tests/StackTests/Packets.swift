@@ -91,6 +91,22 @@ func echoPacket(
   return Array(memory[VirtioNetHeader.octets..<used])
 }
 
+/// An ICMP error, or ICMPv6 by the addresses' family, from a router or the client itself.
+func icmpError(
+  from source: IPAddress = client4, to destination: IPAddress = virtual4, type: UInt8,
+  code: UInt8 = 0, rest: UInt32 = 0, quoting quote: [UInt8]
+) -> [UInt8] {
+  var memory = [UInt8](repeating: 0, count: 128 + quote.count)
+  let used = memory.withUnsafeMutableBytes { buffer in
+    buffer.baseAddress.map {
+      PacketWriter.icmp(
+        to: $0, source: source, destination: destination, type: type, code: code, rest: rest,
+        body: quote.span.bytes)
+    } ?? 0
+  }
+  return Array(memory[VirtioNetHeader.octets..<used])
+}
+
 /// One TCP client.
 struct Client {
   let world: World
@@ -105,11 +121,14 @@ struct Client {
     self.isIPv4 = isIPv4
   }
 
-  func packet(_ flags: TCPFlags, payload: [UInt8] = [], window: UInt16 = 64_000) -> [UInt8] {
+  func packet(
+    _ flags: TCPFlags, options: TCPOptions = TCPOptions(), payload: [UInt8] = [],
+    window: UInt16 = 64_000
+  ) -> [UInt8] {
     tcpPacket(
       from: isIPv4 ? client4 : client6, to: isIPv4 ? virtual4 : virtual6, port: port, flags,
       sequence: sequence, acknowledgment: flags.contains(.ack) ? acknowledgment : 0,
-      window: window, payload: payload)
+      window: window, options: options, payload: payload)
   }
 
   mutating func send(_ flags: TCPFlags, _ payload: [UInt8] = []) {
@@ -137,8 +156,11 @@ struct Client {
   }
 
   /// SYN, SYN-ACK, ACK.
-  mutating func connect() throws {
-    send(.syn)
+  mutating func connect(maximumSegmentSize: UInt16? = nil) throws {
+    var options = TCPOptions()
+    options.maximumSegmentSize = maximumSegmentSize
+    world.send(packet(.syn, options: options))
+    sequence &+= 1
     let answer = try #require(world.take().last?.tcp)
     #expect(answer.flags == [.syn, .ack])
     acknowledgment = answer.sequence.rawValue &+ 1

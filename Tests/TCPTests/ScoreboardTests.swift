@@ -51,7 +51,7 @@ struct ScoreboardTests {
       now = now + .microseconds(random.number(in: 0...2_000))
       let outstanding = next.distance(from: unacknowledged)
       var report = DeliveryReport()
-      switch random.number(in: 0...9) {
+      switch random.number(in: 0...11) {
       case 0...3:
         let octets = random.number(in: 1...9_000)
         if board.sent(next, next + octets, at: now, records: &records) { next = next + octets }
@@ -76,6 +76,13 @@ struct ScoreboardTests {
         } else {
           board.loseFirst(segmentOctets: 1000, records: &records)
         }
+      case 9:
+        board.loseLarger(than: random.number(in: 1...9_000), records: records)
+      case 10:
+        let slot = board.firstLost(records: records)
+        if slot != .max, records[slot].octets > 500 {
+          _ = board.cut(slot, after: 500, records: &records)
+        }
       default:
         let slot = board.firstLost(records: records)
         if slot != .max {
@@ -95,6 +102,33 @@ struct ScoreboardTests {
     board.discard(records: &records)
     let left = records.count
     #expect(left == 0)
+  }
+
+  @Test("with every record in use, what waits to be sent again can still be cut") func cutWhenFull()
+  {
+    var records = Slab<SentRecord>(capacity: SACKScoreboard.recordsMax)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(UInt32.max - 5_000)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    for index in 0..<SACKScoreboard.recordsMax {
+      _ = board.sent(start + index * 10, start + index * 10 + 10, at: now, records: &records)
+    }
+    #expect(board.isFull)
+    let refused = board.cut(board.first, after: 4, records: &records)
+    #expect(!refused)  // not lost
+    board.loseLarger(than: 9, records: records)
+    var total = 0
+    for _ in 0..<100 {
+      let slot = board.firstLost(records: records)
+      let done = board.cut(slot, after: 4, records: &records)
+      #expect(done && records[slot].octets == 4)
+      board.resent(slot, at: now, records: records)
+      total += 4
+      #expect(board.pipe(outstanding: SACKScoreboard.recordsMax * 10) == total)
+    }
+    let count = recount(board, records, from: start)
+    #expect(count.isOrdered && count.octets == SACKScoreboard.recordsMax * 10)
+    board.discard(records: &records)
   }
 
   @Test("what was sent before something that arrived is lost when the window has passed (§6.2)")

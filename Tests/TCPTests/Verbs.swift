@@ -126,6 +126,22 @@ func handshake(
   expectNothing(sourceLocation: sourceLocation)
 }
 
+/// A router says by ICMP that a segment that began at `start` was too big for its next link.
+func routerSays(
+  mtu: Int, quoting start: Int, sourceLocation: SourceLocation = #_sourceLocation
+) {
+  step { script in
+    script.note("  a router says: \(start)... was too big for \(mtu) octets")
+    if let reason = script.endpoint?.packetTooBig(
+      mtu: mtu, isIPv4: script.isIPv4, quoting: Script.serverStart + start, at: script.now,
+      memory: &script.memory)
+    {
+      script.memory.drops.count(reason)
+    }
+    script.turn(sourceLocation)
+  }
+}
+
 // MARK: Clock
 
 /// Time passes; deadlines are served when they come.

@@ -80,8 +80,9 @@ import Wire
     arguments: [
       ("0.0.0.0", "unspecified this-network"), ("::", "unspecified"), ("127.0.0.1", "loopback"),
       ("127.255.255.255", "loopback"), ("::1", "loopback"), ("224.0.0.1", "multicast"),
-      ("239.255.255.255", "multicast"), ("ff02::1", "multicast"), ("240.0.0.1", ""),
-      ("255.255.255.255", "broadcast"), ("169.254.1.1", "link-local"), ("fe80::1", "link-local"),
+      ("239.255.255.255", "multicast"), ("ff02::1", "multicast"), ("240.0.0.1", "reserved"),
+      ("255.255.255.255", "broadcast reserved"), ("169.254.1.1", "link-local"),
+      ("fe80::1", "link-local"),
       ("febf::1", "link-local"), ("fec0::1", ""), ("10.0.0.1", ""), ("128.0.0.1", ""),
       ("0.1.2.3", "this-network"), ("2001:db8::1", ""),
     ])
@@ -92,6 +93,7 @@ import Wire
     if a.isLoopback { kinds.append("loopback") }
     if a.isMulticast { kinds.append("multicast") }
     if a.isLimitedBroadcast { kinds.append("broadcast") }
+    if a.isReserved { kinds.append("reserved") }
     if a.isLinkLocalUnicast { kinds.append("link-local") }
     if a.isThisNetwork { kinds.append("this-network") }
     #expect(kinds.joined(separator: " ") == expected)

@@ -79,6 +79,34 @@ import Wire
     #expect(reason { $0[8] ^= 1 } == .badHeaderChecksum)
   }
 
+  @Test("options fill their header, and name no way (RFC 7126)")
+  func options() {
+    func reason(_ options: [UInt8]) -> DropReason? {
+      let packet = ipv4(options: options, payload: [1])
+      do throws(DropReason) { _ = try IPHeader(parsing: packet.span.bytes) } catch { return error }
+      return nil
+    }
+    #expect(reason([7, 7, 4, 0, 0, 0, 0, 0]) == nil)  // record route
+    #expect(reason([0x94, 4, 0, 0]) == nil)  // router alert
+    #expect(reason([1, 1, 1, 0]) == nil)
+    #expect(reason([0, 131, 0, 255]) == nil)  // behind the end of the list
+    #expect(reason([131, 7, 4, 1, 2, 3, 4, 0]) == .sourceRouted)
+    #expect(reason([1, 137, 7, 8, 1, 2, 3, 4]) == .sourceRouted)  // its way used up
+    #expect(reason([1, 1, 1, 7]) == .badIPOptions)
+    #expect(reason([7, 1, 0, 0]) == .badIPOptions)
+    #expect(reason([7, 0, 0, 0]) == .badIPOptions)
+    #expect(reason([1, 7, 4, 0]) == .badIPOptions)
+  }
+
+  @Test("a time to live below two is no reason to discard (RFC 1122 §3.2.1.7)", arguments: [0, 1])
+  func timeToLive(_ value: Int) throws {
+    var packet = ipv4(payload: [1])
+    packet[8] = UInt8(value)
+    packet.replaceSubrange(10..<12, with: [0, 0])
+    packet.replaceSubrange(10..<12, with: big16(Int(~onesComplementSum(Array(packet[..<20])))))
+    #expect(try IPHeader(parsing: packet.span.bytes).hopLimit == UInt8(value))
+  }
+
   @Test(
     "martian addresses (RFC 1122 §3.2.1.3)",
     arguments: [
@@ -86,6 +114,7 @@ import Wire
       ("0.0.0.0", "198.51.100.2", .martianSource), ("0.1.2.3", "198.51.100.2", .martianSource),
       ("224.0.0.1", "198.51.100.2", .martianSource),
       ("255.255.255.255", "198.51.100.2", .martianSource),
+      ("240.0.0.1", "198.51.100.2", .martianSource),
       ("192.0.2.1", "127.0.0.1", .martianDestination),
       ("192.0.2.1", "0.0.0.0", .martianDestination),
       ("192.0.2.1", "0.9.0.0", .martianDestination),
@@ -153,13 +182,29 @@ import Wire
     #expect(
       reason(ipv6(next: 60, payload: [0, 0, 1, 4, 0, 0, 0, 0] + hopByHop)) == .badExtensionHeader)
     // Segments left.
-    #expect(reason(ipv6(next: 43, payload: [6, 0, 0, 1, 0, 0, 0, 0])) == .badExtensionHeader)
+    #expect(reason(ipv6(next: 43, payload: [6, 0, 0, 1, 0, 0, 0, 0])) == .sourceRouted)
     // "Discard when unknown" (§4.2), and options that overrun their header.
     #expect(reason(ipv6(next: 60, payload: [6, 0, 0xc9, 4, 0, 0, 0, 0])) == .badExtensionHeader)
     #expect(reason(ipv6(next: 60, payload: [6, 0, 1, 5, 0, 0, 0, 0])) == .badExtensionHeader)
     #expect(reason(ipv6(next: 60, payload: [6, 0, 1, 3, 0, 0, 0, 1])) == .badExtensionHeader)
     let chain = (0..<9).flatMap { _ in [60, 0, 1, 4, 0, 0, 0, 0] as [UInt8] }
     #expect(reason(ipv6(next: 60, payload: chain)) == .badExtensionHeader)
+  }
+
+  @Test("a jumbogram is none here (RFC 2675)") func jumbogram() {
+    let jumbo: [UInt8] = [6, 0, 0xc2, 4, 0, 1, 0, 0]
+    #expect(reason(ipv6(next: 0, payload: jumbo + tcp())) == .badExtensionHeader)
+    var packet = ipv6(next: 0, payload: jumbo + tcp())
+    packet[4] = 0
+    packet[5] = 0  // its payload length
+    #expect(reason(packet) == .truncatedHeader)
+  }
+
+  @Test("a hop limit of zero does not matter at the end of the way (RFC 8200 §3)")
+  func hopLimit() throws {
+    var packet = ipv6(payload: tcp())
+    packet[7] = 0
+    #expect(try IPHeader(parsing: packet.span.bytes).hopLimit == 0)
   }
 
   @Test("mapped IPv4 addresses are refused") func mapped() {

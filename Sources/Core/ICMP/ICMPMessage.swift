@@ -3,8 +3,8 @@
 // An error quotes the packet it is about, so its quotation reads backwards: the source is the
 // virtual address, the destination the client. Quotations are cut short by nature; addresses, ports
 // and, of TCP, the sequence number are all that is read. Anybody can send an error: whoever acts on
-// one must check the sequence number against the flow first (RFC 5927 §4.1). Quotations with IPv6
-// extension headers are not read: the stack sends none but fragments.
+// one must check the sequence number against the flow first (RFC 5927 §4.1). Of IPv6 extension
+// headers only a first fragment's is read: the stack sends no others.
 
 import Wire
 
@@ -13,10 +13,14 @@ package struct QuotedFlow: Hashable, Sendable, BitwiseCopyable {
   package var tuple: FiveTuple
   /// SEG.SEQ of the quoted segment; nil for UDP.
   package var sequence: SequenceNumber?
+  /// The quoted packet's length as its header states it; of a super-packet that was to be cut later,
+  /// all of it.
+  package var packetOctets: Int
 
-  package init(tuple: FiveTuple, sequence: SequenceNumber?) {
+  package init(tuple: FiveTuple, sequence: SequenceNumber?, packetOctets: Int) {
     self.tuple = tuple
     self.sequence = sequence
+    self.packetOctets = packetOctets
   }
 }
 
@@ -95,7 +99,8 @@ package enum ICMPMessage: Equatable, Sendable, BitwiseCopyable {
     guard headerOctets + 8 <= quote.byteCount else { throw .truncatedHeader }
     return try flow(
       from: IPAddress(v4: quote.big32(12)), to: IPAddress(v4: quote.big32(16)),
-      protocolNumber: quote.octet(9), transport: quote.extracting(headerOctets..<quote.byteCount))
+      protocolNumber: quote.octet(9), packetOctets: Int(quote.big16(2)),
+      transport: quote.extracting(headerOctets..<quote.byteCount))
   }
 
   private static func quotedIPv6(_ message: RawSpan) throws(DropReason) -> QuotedFlow {
@@ -105,19 +110,30 @@ package enum ICMPMessage: Equatable, Sendable, BitwiseCopyable {
     let destination = IPAddress(high: quote.big64(24), low: quote.big64(32))
     guard quote.octet(0) >> 4 == 6, !source.isIPv4, !destination.isIPv4
     else { throw .icmpIgnored }
+    var headerOctets = 40
+    var transport = quote.octet(6)
+    if transport == IPProtocol.fragment {
+      guard quote.byteCount >= 56 else { throw .truncatedHeader }
+      guard quote.big16(42) & 0xfff8 == 0 else { throw .icmpIgnored }
+      transport = quote.octet(40)
+      headerOctets = 48
+    }
     return try flow(
-      from: source, to: destination, protocolNumber: quote.octet(6),
-      transport: quote.extracting(40..<quote.byteCount))
+      from: source, to: destination, protocolNumber: transport,
+      packetOctets: 40 + Int(quote.big16(4)),
+      transport: quote.extracting(headerOctets..<quote.byteCount))
   }
 
   private static func flow(
-    from virtual: IPAddress, to client: IPAddress, protocolNumber: UInt8, transport: RawSpan
+    from virtual: IPAddress, to client: IPAddress, protocolNumber: UInt8, packetOctets: Int,
+    transport: RawSpan
   ) throws(DropReason) -> QuotedFlow {
     guard let kind = TransportProtocol(rawValue: protocolNumber) else { throw .icmpIgnored }
     return QuotedFlow(
       tuple: FiveTuple(
         client: client, virtual: virtual, clientPort: transport.big16(2),
         virtualPort: transport.big16(0), transport: kind),
-      sequence: kind == .tcp ? SequenceNumber(transport.big32(4)) : nil)
+      sequence: kind == .tcp ? SequenceNumber(transport.big32(4)) : nil,
+      packetOctets: packetOctets)
   }
 }

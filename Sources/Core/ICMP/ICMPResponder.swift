@@ -96,6 +96,19 @@ package enum ICMPResponder {
       header: header, into: &frames)
   }
 
+  /// The same for a packet of which only the beginning was kept.
+  package static func packetTooBig(
+    mtu: Int, quoting packet: QuotedPacket, into frames: inout FrameQueue
+  ) throws(DropReason) {
+    guard packet.mayBeAnswered else { throw .icmpIgnored }
+    let (source, destination) = packet.addresses
+    try write(
+      into: &frames, source: destination, destination: source,
+      type: packet.isIPv4 ? ICMPv4Type.unreachable : ICMPv6Type.packetTooBig,
+      code: packet.isIPv4 ? 4 : 0, rest: UInt32(clamping: min(mtu, 65_535)),
+      body: packet.octets.span.bytes.extracting(first: Int(packet.count)), identification: 0)
+  }
+
   /// "Fragment reassembly time exceeded" (RFC 792, RFC 4443 §3.3).
   ///
   /// Throws `icmpIgnored` when the packet must not be answered, or `frameQueueFull`.
@@ -130,7 +143,7 @@ package enum ICMPResponder {
 
 extension ICMPResponder {
   private static func isSingleHost(_ address: IPAddress) -> Bool {
-    !address.isMulticast && !address.isLimitedBroadcast && !address.isUnspecified
+    !address.isMulticast && !address.isReserved && !address.isUnspecified
       && !address.isLoopback && !address.isThisNetwork
   }
 

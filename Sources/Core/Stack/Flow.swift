@@ -80,6 +80,10 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let halfOpen = FlowMarks(rawValue: 4096)
   /// One of the target's addresses refused.
   static let refused = FlowMarks(rawValue: 2048)
+  /// The session's datagrams may leave towards the target in fragments.
+  static let fragments = FlowMarks(rawValue: 4096)
+  /// The session's socket knows of that.
+  static let fragmentsTold = FlowMarks(rawValue: 8192)
   /// Rests in TIME-WAIT.
   static let timeWait = FlowMarks(rawValue: 256)
 }

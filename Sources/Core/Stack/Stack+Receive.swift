@@ -37,7 +37,9 @@ extension Stack {
       let arrival = try parse(frame)
       if case .fragment = arrival.packet.transport {
         guard let whole = try reassemble(arrival, at: now) else { return }
-        sort(try parse(whole), at: now)
+        var joined = try parse(whole)
+        joined.packet.ip.dontFragment = false  // its sender has fragmented it already
+        sort(joined, at: now)
       } else {
         sort(arrival, at: now)
       }
@@ -76,29 +78,7 @@ extension Stack {
     return Arrival(packet: packet, virtio: virtio, octets: octets)
   }
 
-  // MARK: ICMP
-
-  private mutating func icmpArrives(_ arrival: Arrival, at now: MonotonicInstant) {
-    let ip = arrival.packet.ip
-    guard rules.table.covers(ip.destination) else {
-      memory.drops.count(.notForUs)
-      return
-    }
-    let span = arrival.octets.bytes
-    let known = !arrival.virtio.flags.isDisjoint(with: [.needsChecksum, .dataIsValid])
-    do throws(DropReason) {
-      let message = try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known)
-      guard case .echoRequest = message else { throw DropReason.icmpIgnored }
-      // One answer to each question, no longer than it: no amplifier, and so no limit.
-      try ICMPResponder.echoReply(
-        to: span, header: ip, checksumIsKnown: known, mtu: settings.mtu,
-        identification: fragmentIdentification, into: &frames)
-      fragmentIdentification &+= 1
-      counters.echoReplies += 1
-    } catch {
-      memory.drops.count(error)
-    }
-  }
+  // MARK: ICMP errors to the client
 
   private mutating func unsupportedArrives(_ arrival: Arrival, at now: MonotonicInstant) {
     memory.drops.count(.unsupportedProtocol)

@@ -9,7 +9,7 @@ import Wire
 // The target side: what to dial, what to write, where to read to, and how it went.
 
 /// Why a target could not be connected, or is gone.
-package enum TargetFailure: Sendable, BitwiseCopyable {
+package enum TargetFailure: Equatable, Sendable, BitwiseCopyable {
   /// The target refused: nobody listens.
   case refused
   case hostUnreachable
@@ -18,6 +18,8 @@ package enum TargetFailure: Sendable, BitwiseCopyable {
   case timedOut
   /// This host has no descriptor, port or memory left: not the target's fault, and not for long.
   case exhausted
+  /// A datagram is larger than the path to the target takes, which is this MTU.
+  case tooBig(mtu: Int)
 }
 
 extension Stack {
@@ -32,6 +34,7 @@ extension Stack {
   /// The owner has a socket for the flow; `connected` unless it is still connecting.
   package mutating func opened(_ slot: UInt32, connected: Bool, at now: MonotonicInstant) {
     flows[slot].marks.insert(.hasSocket)
+    flows[slot].marks.remove(.fragmentsTold)
     if connected { self.connected(slot, at: now) }
   }
 
@@ -69,7 +72,7 @@ extension Stack {
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
     case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
-    case .exhausted: memory.drops.count(.noSocket)  // the client's SYN comes again
+    case .exhausted, .tooBig: memory.drops.count(.noSocket)  // the client's SYN comes again
     }
     perform(flows[slot].relay.targetFailed(), slot, at: now)
   }

@@ -43,6 +43,7 @@ extension Stack {
     sessions[Int(slot)].clientSpoke(at: now)
     flows[slot].lastActivity = now
     yieldLast(slot)
+    if !ip.dontFragment { permitFragments(slot) }
     if header.payloadOctets == 0 || flows[slot].pendingHead == noSlot {
       keepQuote(arrival, for: slot)
     }
@@ -128,7 +129,8 @@ extension Stack {
   ) -> Bool {
     do {
       try DatagramWriter.write(
-        datagram, tuple: flows[slot].tuple, mtu: settings.mtu,
+        datagram, tuple: flows[slot].tuple,
+        mtu: sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now),
         identification: fragmentIdentification,
         checksum: settings.offloadsChecksum ? .offloaded : .computed, into: &frames)
       fragmentIdentification &+= 1
@@ -166,6 +168,7 @@ extension Stack {
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
     case .prohibited: sendUnreachable(.administrativelyProhibited, aboutFlow: slot, at: now)
     case .exhausted: memory.drops.count(.noSocket)
+    case .tooBig(let mtu): sendTooBig(targetMTU: mtu, aboutFlow: slot, at: now)
     }
     if !isOpen { end(slot) }
   }

@@ -244,6 +244,15 @@ package struct CongestionControl: BitwiseCopyable {
     UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
   }
 
+  /// The path takes segments of another size: what is counted in segments is told in the new ones, and
+  /// CUBIC's epoch begins anew. The window holds one segment at least.
+  package mutating func segmentSizeChanged(from old: Int, to new: Int) {
+    windowMax *= Float(old) / Float(new)
+    epochStart = 0
+    window = max(window, UInt32(new))
+    threshold = max(threshold, UInt32(2 * new))
+  }
+
   /// ∛x for x ≥ 0 by Newton's method: Core has no libm.
   private func cubeRoot(_ x: Double) -> Double {
     guard x > 0 else { return 0 }

@@ -48,6 +48,8 @@ package struct SentRecord: BitwiseCopyable {
 package struct DeliveryReport {
   /// Octets acknowledged now for the first time, cumulatively or selectively.
   package var deliveredOctets = 0
+  /// Of what arrived now, the most that had been sent as one.
+  var largestOctets = 0
   /// Octets acknowledged cumulatively.
   package var acknowledgedOctets = 0
   package var roundTrip: Interval?
@@ -144,6 +146,21 @@ package struct SACKScoreboard: BitwiseCopyable {
     return true
   }
 
+  /// The same for a record that is to be sent again. Where the next one waits for that too, the rest
+  /// becomes part of it: that makes full segments of what was cut differently, and takes no record.
+  package mutating func cut(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>)
+    -> Bool
+  {
+    let record = records[slot]
+    guard record.next != noSlot, record.marks.contains(.lost), !record.marks.contains(.resent),
+      records[record.next].marks.intersection([.arrived, .lost, .resent]) == .lost
+    else { return !isFull && split(slot, after: octets, records: &records) }
+    records[slot].end = record.start + octets
+    records[record.next].start = record.start + octets
+    records[record.next].marks.formUnion(record.marks)
+    return true
+  }
+
   /// Notes that a record was sent again.
   package mutating func resent(
     _ slot: UInt32, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
@@ -178,7 +195,10 @@ package struct SACKScoreboard: BitwiseCopyable {
       } else {
         if record.start.precedes(acknowledgment) {
           let octets = acknowledgment.distance(from: record.start)
-          if !record.marks.contains(.arrived) { report.deliveredOctets += octets }
+          if !record.marks.contains(.arrived) {
+            report.deliveredOctets += octets
+            report.largestOctets = max(report.largestOctets, octets)
+          }
           uncount(record.marks, UInt32(octets))
           records[slot].start = acknowledgment
         }
@@ -280,6 +300,21 @@ package struct SACKScoreboard: BitwiseCopyable {
     latestArrivalSentAt = .zero
   }
 
+  /// Marks as lost, and not sent again, what was sent in larger segments and has not arrived: the path
+  /// does not take them.
+  package mutating func loseLarger(than octets: Int, records: borrowing Slab<SentRecord>) {
+    var slot = head
+    while slot != noSlot {
+      let record = records[slot]
+      if record.octets > octets, !record.marks.contains(.arrived),
+        !record.marks.contains(.lost) || record.marks.contains(.resent)
+      {
+        markLost(slot, records: records)
+      }
+      slot = record.next
+    }
+  }
+
   /// Gives every record back.
   package mutating func discard(records: inout Slab<SentRecord>) {
     while head != noSlot {
@@ -347,6 +382,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   private mutating func arrival(
     of record: SentRecord, at now: MonotonicInstant, report: inout DeliveryReport
   ) {
+    report.largestOctets = max(report.largestOctets, record.octets)
     let roundTrip = now - record.sentAt
     if record.marks.contains(.ambiguous) {
       report.isAmbiguous = true

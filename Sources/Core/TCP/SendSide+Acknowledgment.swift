@@ -74,6 +74,7 @@ extension SendSide {
         selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
         report: &report)
     }
+    segmentSize.acknowledged(report.largestOctets)
     measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
     recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)

@@ -234,6 +234,7 @@ extension SendSide {
       return true
     }
     scoreboard.loseAll(records: memory.sent)
+    if windowOctets > 0 { segmentSizeTimedOut(at: now, memory: memory) }
     duplicateAcknowledgments = 0
     reorderAt = .distantFuture
     if windowOctets > 0 {  // a closed window is not congestion

@@ -31,7 +31,7 @@ package struct SendSide: BitwiseCopyable {
   var lastSentAt = MonotonicInstant.zero
   var recovery: LossRecovery
   var notification = CongestionNotification()
-  let segmentOctets: UInt16
+  var segmentSize: SegmentSize
   let peerScale: UInt8
   let usesSACK: Bool
   let bufferMax: UInt32
@@ -46,21 +46,23 @@ package struct SendSide: BitwiseCopyable {
   var probeDue = false
 
   init(
-    initial: SequenceNumber, segmentOctets: UInt16, peerScale: UInt8, usesSACK: Bool,
+    initial: SequenceNumber, segmentSize: SegmentSize, peerScale: UInt8, usesSACK: Bool,
     settings: TCPSettings
   ) {
     self.usesSACK = usesSACK
     unacknowledged = initial
     next = initial
-    self.segmentOctets = segmentOctets
+    self.segmentSize = segmentSize
     self.peerScale = peerScale
     bufferMax = settings.sendBufferOctets
     bufferMaxFar = settings.sendBufferOctetsMax
     recovery = LossRecovery(initial: initial)
     congestion = CongestionControl(
-      algorithm: settings.algorithm, segmentOctets: Int(segmentOctets))
+      algorithm: settings.algorithm, segmentOctets: Int(segmentSize.octets))
   }
 
+  /// Octets of payload of a segment, as far as the path is known to take them.
+  package var segmentOctets: UInt16 { segmentSize.octets }
   var outstanding: Int { next.distance(from: unacknowledged) }
   /// Payload of `outstanding`: all but the FIN.
   private var outstandingPayload: Int { outstanding - (finishSent ? 1 : 0) }
@@ -185,6 +187,7 @@ package struct SendSide: BitwiseCopyable {
   mutating func nextBurst(
     burstOctets: Int, cutsReduced: Bool, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Burst? {
+    if segmentOctets < segmentSize.octetsMax { raiseSegmentSizeIfDue(at: now) }
     let mss = Int(segmentOctets)
     var frameMax = max(mss, burstOctets / mss * mss)
     if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
@@ -260,7 +263,7 @@ package struct SendSide: BitwiseCopyable {
     let mss = Int(segmentOctets)
     var room = Int(congestion.window) - pipe
     let isFirst = slot == scoreboard.first
-    if room < mss {
+    if room < min(mss, memory.sent[slot].octets) {
       // The first loss is mended at once (RFC 6675 §5, step 4.3), and without SACK every one that a
       // partial acknowledgement shows (RFC 6582 §3.2).
       guard isFirst, pipe == 0 || recovery.mayForce || (!usesSACK && recovery.state == .fast)
@@ -272,7 +275,7 @@ package struct SendSide: BitwiseCopyable {
     var limit = min(frameMax, max(1, room))
     if limit >= mss { limit -= limit % mss }
     if memory.sent[slot].octets > limit,
-      scoreboard.isFull || !scoreboard.split(slot, after: limit, records: &memory.sent)
+      !scoreboard.cut(slot, after: limit, records: &memory.sent)
     {
       // No record to cut it with: whole, if a frame can carry it, rather than never.
       guard memory.sent[slot].octets <= frameMax, windowOctets > 0 else { return nil }

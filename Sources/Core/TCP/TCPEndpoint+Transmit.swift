@@ -53,7 +53,8 @@ extension TCPEndpoint {
     if usesTimestamps { options.timestamp = timestamp(at: now) }
     let acknowledgment = receive.taken
     let window = receive.windowField(
-      acknowledgment: acknowledgment, unscaled: true, segmentOctets: Int(send.segmentOctets))
+      acknowledgment: acknowledgment, unscaled: true,
+      segmentOctets: Int(send.segmentSize.octetsMax))
     write(
       sequence: send.unacknowledged, acknowledgment: acknowledgment,
       flags: send.notification.isOn ? [.syn, .ack, .ece] : [.syn, .ack],
@@ -115,7 +116,7 @@ extension TCPEndpoint {
     let acknowledgment = receive.acknowledgment(finishTaken: finishTaken)
     let window = receive.windowField(
       acknowledgment: acknowledgment, unscaled: !peerScales,
-      segmentOctets: Int(send.segmentOctets))
+      segmentOctets: Int(send.segmentSize.octetsMax))
     receive.acknowledged(acknowledgment, stillOwed: stillOwed)
     return (acknowledgment, window, options)
   }

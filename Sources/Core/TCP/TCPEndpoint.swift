@@ -56,8 +56,10 @@ package struct TCPEndpoint: BitwiseCopyable {
     let timestampOctets: UInt16 = usesTimestamps ? 12 : 0
     let segment =
       max(Self.segmentOctetsMin, min(peerSegment, settings.segmentOctets)) - timestampOctets
+    let least = Self.pathOctetsMin(isIPv4: isIPv4) - (isIPv4 ? 40 : 60) - timestampOctets
     send = SendSide(
-      initial: initialSequence, segmentOctets: segment, peerScale: options.windowScale ?? 0,
+      initial: initialSequence, segmentSize: SegmentSize(octets: segment, octetsMin: least),
+      peerScale: options.windowScale ?? 0,
       usesSACK: options.sackPermitted, settings: settings)
     receive = ReceiveSide(
       initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
@@ -69,6 +71,8 @@ package struct TCPEndpoint: BitwiseCopyable {
 
   /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.
   static let segmentOctetsMin: UInt16 = 88
+  /// The least MTU that a path is believed to have: see SegmentSize.
+  package static func pathOctetsMin(isIPv4: Bool) -> UInt16 { isIPv4 ? 552 : 1280 }
   /// The shift of the windows that we advertise: 16 MiB in steps of 256 octets.
   static let windowScale: UInt8 = 8
   /// SYN-ACKs without an answer before the connection is given up.
@@ -93,7 +97,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// The target's socket took this many octets of what was gathered.
   package mutating func took(_ octets: Int, at now: MonotonicInstant, memory: inout TCPMemory) {
     receive.took(
-      octets, segmentOctets: Int(send.segmentOctets), roundTrip: send.estimator.least, at: now,
+      octets, segmentOctets: Int(send.segmentSize.octetsMax), roundTrip: send.estimator.least,
+      at: now,
       memory: &memory)
   }
 
@@ -261,8 +266,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     }
     let outcome = receive.arrive(
       segment.header.sequence, payload: segment.payload,
-      finish: segment.header.flags.contains(.fin), segmentOctets: Int(send.segmentOctets),
-      at: now, memory: &memory)
+      finish: segment.header.flags.contains(.fin),
+      segmentOctets: Int(send.segmentSize.octetsMax), at: now, memory: &memory)
     guard outcome.contains(.finished) else { return outcome }
     switch state {
     case .synReceived, .established: state = send.finishQueued ? .closing : .closeWait

@@ -19,6 +19,8 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case badTotalLength
   case badHeaderChecksum
   case badExtensionHeader
+  case badIPOptions
+  case sourceRouted
   case badFragment
   case fragment
   case tinyFragment
@@ -27,7 +29,6 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case fragmentECNMixed
   case fragmentTimeout
   case reassemblyFull
-  case hopLimitExceeded
   case unsupportedProtocol
   case martianSource
   case martianDestination
@@ -62,6 +63,8 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   // ICMP.
   case icmpIgnored
   case icmpBadChecksum
+  case icmpUnmatched
+  case icmpBadMTU
   case rateLimited
 }
 
@@ -79,6 +82,8 @@ extension DropReason {
     case .badTotalLength: "bad-total-length"
     case .badHeaderChecksum: "bad-header-checksum"
     case .badExtensionHeader: "bad-extension-header"
+    case .badIPOptions: "bad-ip-options"
+    case .sourceRouted: "source-routed"
     case .badFragment: "bad-fragment"
     case .fragment: "fragment"
     case .tinyFragment: "tiny-fragment"
@@ -87,7 +92,6 @@ extension DropReason {
     case .fragmentECNMixed: "fragment-ecn-mixed"
     case .fragmentTimeout: "fragment-timeout"
     case .reassemblyFull: "reassembly-full"
-    case .hopLimitExceeded: "hop-limit-exceeded"
     case .unsupportedProtocol: "unsupported-protocol"
     case .martianSource: "martian-source"
     case .martianDestination: "martian-destination"
@@ -114,6 +118,8 @@ extension DropReason {
     case .targetWriteFailed: "target-write-failed"
     case .icmpIgnored: "icmp-ignored"
     case .icmpBadChecksum: "icmp-bad-checksum"
+    case .icmpUnmatched: "icmp-unmatched"
+    case .icmpBadMTU: "icmp-bad-mtu"
     case .rateLimited: "rate-limited"
     }
   }
@@ -131,6 +137,8 @@ extension DropReason {
     case .badTotalLength: "the IP length field is less than the header or more than arrived"
     case .badHeaderChecksum: "the IPv4 header checksum is wrong"
     case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
+    case .badIPOptions: "the IPv4 options do not fill their header"
+    case .sourceRouted: "the packet names its own way: a source route, or a routing header"
     case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
     case .fragment: "the packet is a fragment, and those are not reassembled here"
     case .tinyFragment: "a first fragment does not hold the whole transport header"
@@ -139,7 +147,6 @@ extension DropReason {
     case .fragmentECNMixed: "of one datagram's fragments one says congestion, one not ECN-capable"
     case .fragmentTimeout: "not all fragments of a datagram came in time"
     case .reassemblyFull: "a bound on what may wait for missing fragments is reached"
-    case .hopLimitExceeded: "the hop limit or time to live is zero"
     case .unsupportedProtocol: "the payload is not TCP, UDP, ICMP or ICMPv6"
     case .martianSource: "the source address cannot belong to a host"
     case .martianDestination: "the destination address cannot be one of ours"
@@ -164,8 +171,10 @@ extension DropReason {
     case .badAcknowledgment: "the segment acknowledges what was never sent"
     case .pawsRejected: "the segment's timestamp is older than the flow's (RFC 7323 §5)"
     case .targetWriteFailed: "the target's socket refused a datagram"
-    case .icmpIgnored: "the ICMP message asks for nothing that is answered"
+    case .icmpIgnored: "the ICMP message asks for nothing that is answered or acted on"
     case .icmpBadChecksum: "the ICMP checksum is wrong"
+    case .icmpUnmatched: "the ICMP error quotes no flow of ours, or octets that are not in flight"
+    case .icmpBadMTU: "the ICMP error claims an MTU that is impossible, or not below the known one"
     case .rateLimited: "a rate limit is exceeded"
     }
   }

@@ -53,6 +53,9 @@ package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
   /// 255.255.255.255.
   @inlinable package var isLimitedBroadcast: Bool { high == 0 && low == 0xffff_ffff_ffff }
 
+  /// 240.0.0.0/4: never assigned, 255.255.255.255 among it (RFC 1112 §4).
+  @inlinable package var isReserved: Bool { isIPv4 && v4 >> 28 == 0xf }
+
   /// 169.254.0.0/16 or fe80::/10.
   @inlinable package var isLinkLocalUnicast: Bool {
     isIPv4 ? v4 >> 16 == 0xa9fe : high >> 54 == 0x3fa

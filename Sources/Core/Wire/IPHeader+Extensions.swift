@@ -2,7 +2,7 @@
 //
 // The walk is bounded in headers, and in octets by the packet. It accepts what a host must:
 // hop-by-hop options first, destination options, a routing header whose segments are used up (so
-// that we are the end of its way), one fragment header. Options that say "discard if you do not
+// that we are the end of its way; RFC 5095 §3), one fragment header. Options that say "discard if you do not
 // know me" are obeyed (§4.2); the ICMP message that some of them ask for is not sent.
 // Authentication and encapsulation headers are not walked: they end the walk as an unsupported
 // transport.
@@ -48,7 +48,7 @@ extension IPHeader {
       let octets = 8 + Int(bytes.octet(headerOctets + 1)) * 8
       guard headerOctets + octets <= totalOctets else { throw .badExtensionHeader }
       if kind == .routing {
-        guard bytes.octet(headerOctets + 3) == 0 else { throw .badExtensionHeader }
+        guard bytes.octet(headerOctets + 3) == 0 else { throw .sourceRouted }
       } else {
         try checkOptions(bytes, headerOctets + 2..<headerOctets + octets)
       }

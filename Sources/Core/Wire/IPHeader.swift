@@ -5,7 +5,8 @@
 // bound. Afterwards `headerOctets..<totalOctets` is the transport's, and nobody checks again.
 // Octets behind `totalOctets` are link padding and ignored.
 //
-// IPv4 options are skipped: a host acts on none of those still in use. IPv6 packets with a mapped
+// IPv4 options are checked and skipped: a host acts on none of those still in use. A hop limit of zero
+// does not matter at the end of the way (RFC 1122 §3.2.1.7, RFC 8200 §3). IPv6 packets with a mapped
 // IPv4 address are refused, which makes `IPAddress.isIPv4` the family (see IPAddress.swift). The
 // initialisers are inlined into the few places that read packets: a call would copy the value, and
 // copies of what was just stored octet by octet cost more than the checks. Reassembly is not done
@@ -42,7 +43,7 @@ package struct IPHeader: Sendable, BitwiseCopyable {
   /// Reads and checks the headers of an IP packet.
   ///
   /// Throws `truncatedHeader`, `badVersion`, `badHeaderLength`, `badTotalLength`,
-  /// `badHeaderChecksum`, `badExtensionHeader`, `badFragment`, and `martianSource` or
+  /// `badHeaderChecksum`, `badIPOptions`, `badExtensionHeader`, `sourceRouted`, `badFragment`, and `martianSource` or
   /// `martianDestination` for mapped addresses in IPv6.
   @inlinable @inline(__always) package init(parsing bytes: RawSpan) throws(DropReason) {
     guard bytes.byteCount >= 20 else { throw .truncatedHeader }
@@ -63,6 +64,7 @@ package struct IPHeader: Sendable, BitwiseCopyable {
     guard total >= headerOctets, total <= bytes.byteCount else { throw .badTotalLength }
     guard Self.headerSum(bytes, headerOctets) == 0xffff else { throw .badHeaderChecksum }
 
+    if headerOctets > 20 { try Self.checkOptions(bytes, headerOctets: headerOctets) }
     let fragmentation = bytes.big16(6)
     source = IPAddress(v4: bytes.big32(12))
     destination = IPAddress(v4: bytes.big32(16))
@@ -121,14 +123,14 @@ package struct IPHeader: Sendable, BitwiseCopyable {
   }
 
   /// Why an IP host must not answer, or even receive, a packet with these addresses
-  /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5–2.7); nil when they are sound.
+  /// (RFC 1122 §3.2.1.3, RFC 6890 §2.2.2, RFC 4291 §2.5–2.7); nil when they are sound.
   package func martianReason() -> DropReason? {
     if destination.isMulticast || destination.isLimitedBroadcast { return .multicastDestination }
     if destination.isUnspecified || destination.isLoopback || destination.isThisNetwork {
       return .martianDestination
     }
     if source.isUnspecified || source.isLoopback || source.isThisNetwork || source.isMulticast
-      || source.isLimitedBroadcast
+      || source.isReserved
     {
       return .martianSource
     }

@@ -18,6 +18,7 @@ extension WorkerLoop {
       }
       stack.dialed(slot, failure: nil, at: now)
     }
+    if readiness.contains(.failed), !stack.isTCP(slot) { heedReports(slot) }
     stack.targetReady(
       slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
       readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]),
@@ -128,7 +129,7 @@ extension WorkerLoop {
   }
 
   /// What a kernel error means to the client.
-  private func failure(_ error: SystemError) -> TargetFailure {
+  func failure(_ error: SystemError) -> TargetFailure {
     if error.isRefused || error.isReset { return .refused }
     if error.isTimedOut { return .timedOut }
     if error.isNetworkUnreachable { return .networkUnreachable }
@@ -227,6 +228,9 @@ extension WorkerLoop {
 
   private mutating func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
+    if stack.takeFragmentPermission(slot) {
+      sockets[Int(slot)].permitFragments(isIPv4: stack.target(slot).address.isIPv4)
+    }
     while let datagram = stack.nextDatagram(slot) {
       if !outgoing.append(datagram) {
         sendDatagrams(slot)
@@ -247,12 +251,13 @@ extension WorkerLoop {
         for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
         outgoing.removeAll()
       case .failed(let error):
-        // An earlier datagram's ICMP error comes with the next call, once: that one is not lost.
-        if error.isMessageTooLong {
+        // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
+        let heard = heedReports(slot)
+        if error.isMessageTooLong, heard != .network {
           stack.countDrop(.datagramTooLarge)
           outgoing.removeFirst()
         } else {
-          stack.sessionFailed(slot, failure: failure(error), at: now)
+          if heard == .nothing { stack.sessionFailed(slot, failure: failure(error), at: now) }
           refusals += 1
           if refusals > 1 {
             stack.countDrop(.targetWriteFailed)
@@ -283,7 +288,9 @@ extension WorkerLoop {
         stack.drainedDatagrams(slot)
         return
       case .failed(let error):
-        stack.sessionFailed(slot, failure: failure(error), at: now)
+        if heedReports(slot) == .nothing, !error.isMessageTooLong {
+          stack.sessionFailed(slot, failure: failure(error), at: now)
+        }
         budget -= 1
       }
     }

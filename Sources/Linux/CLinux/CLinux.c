@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/errqueue.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -53,6 +55,26 @@ int clinux_send_messages(int socket, struct clinux_message *messages, unsigned i
 
 int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count) {
   return (int)answer(recvmmsg(socket, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL));
+}
+
+int clinux_receive_report(int socket, struct clinux_report *report) {
+  _Alignas(struct cmsghdr) char control[512];
+  struct msghdr message = {.msg_control = control, .msg_controllen = sizeof control};
+  memset(report, 0, sizeof *report);
+  if (recvmsg(socket, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return -errno;
+  for (struct cmsghdr *item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
+    bool is_ipv4 = item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR;
+    bool is_ipv6 = item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_RECVERR;
+    struct sock_extended_err told;
+    if ((!is_ipv4 && !is_ipv6) || item->cmsg_len < CMSG_LEN(sizeof told)) continue;
+    memcpy(&told, CMSG_DATA(item), sizeof told);
+    report->error = told.ee_errno;
+    report->origin = told.ee_origin;
+    report->type = told.ee_type;
+    report->code = told.ee_code;
+    report->info = told.ee_info;
+  }
+  return 0;
 }
 
 int clinux_unacknowledged_octets(int socket) {

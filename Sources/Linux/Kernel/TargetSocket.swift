@@ -48,15 +48,37 @@ package struct TargetSocket: ~Copyable, Sendable {
     return .inProgress(socket)
   }
 
-  /// A UDP socket that sends to, and hears from, one address and port only. A refusal (ICMP port
-  /// unreachable) fails the send or receive that follows it, once.
+  /// A UDP socket that sends to, and hears from, one address and port only. What the network says about
+  /// its datagrams (ICMP) fails the send or receive that follows, once, and waits in full for
+  /// `nextReport`.
+  ///
+  /// Nothing leaves in fragments, on this host or behind it (DF), before `permitFragments`: a datagram
+  /// that is longer than the path takes fails, or vanishes and is reported.
   package static func openUDP(
     connectedTo address: IPAddress, port: UInt16
   ) throws(SystemError) -> TargetSocket {
     let socket = try open(address, CInt(SOCK_DGRAM.rawValue))
+    if address.isIPv4 {
+      try socket.set(CInt(IPPROTO_IP), IP_RECVERR, 1)
+      try socket.set(CInt(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    } else {
+      try socket.set(CInt(IPPROTO_IPV6), IPV6_RECVERR, 1)
+      try socket.set(CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
+    }
     let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
     guard result == 0 else { throw SystemError(.connect) }
     return socket
+  }
+
+  /// From now on datagrams leave in fragments where they must: IPv4's without DF, those of IPv6 cut to
+  /// what the kernel knows of the path.
+  package func permitFragments(isIPv4: Bool) {
+    // Options that the socket took before, with other values: they do not fail.
+    if isIPv4 {
+      try? set(CInt(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    } else {
+      try? set(CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT)
+    }
   }
 
   private static func open(_ address: IPAddress, _ type: CInt) throws(SystemError) -> TargetSocket {

@@ -32,6 +32,19 @@ int clinux_send_messages(int socket, struct clinux_message *messages, unsigned i
 // recvmmsg(2) with MSG_DONTWAIT.
 int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count);
 
+// One entry of a socket's error queue: the fields of struct sock_extended_err.
+struct clinux_report {
+  uint32_t error;
+  uint8_t origin;
+  uint8_t type;
+  uint8_t code;
+  uint32_t info;
+};
+
+// recvmsg(2) with MSG_ERRQUEUE | MSG_DONTWAIT: takes the next entry, 0 with `error` 0 where that is not
+// of IP_RECVERR or IPV6_RECVERR; -EAGAIN when there is none.
+int clinux_receive_report(int socket, struct clinux_report *report);
+
 // SIOCOUTQ: octets that the peer has not acknowledged yet.
 int clinux_unacknowledged_octets(int socket);
 
