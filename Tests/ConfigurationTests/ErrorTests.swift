@@ -162,6 +162,10 @@ import Testing
       (#"defaults.udp_timeout = "3 m""#, "'3 m' is not a duration"),
       (#"defaults.connect_timeout = 10"#, "expected a string such as \"10s\", found an integer"),
       (#"defaults.idle_timeout = "0s""#, "'idle_timeout' is out of range"),
+      (#"defaults.keepalive = "0s""#, "'keepalive' is out of range"),
+      (#"defaults.keepalive = "10h""#, "'keepalive' is out of range"),
+      (#"defaults.keepalive = "on""#, "'on' is not a duration"),
+      (#"defaults.keepalive = true"#, "expected a string such as \"75s\", found a boolean"),
       (#"defaults.name = "x""#, "'name' has no default: every rule has its own"),
       (#"defaults.protocol = "tpc""#, "'tpc' is no value of 'protocol'"),
     ])

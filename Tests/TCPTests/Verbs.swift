@@ -23,10 +23,11 @@ private func step(_ body: (Script) -> Void) {
 ///   - window: octets, after the scaling that the client announced.
 ///   - ts: whether a SYN offers timestamps; later segments then carry them by themselves.
 ///   - timestamp: the client's clock, when it is not what it should be.
+///   - unstamped: the segment lacks the timestamp that was agreed on.
 func inject(
   _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int = 64_000,
   mss: UInt16? = nil, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
-  timestamp: UInt32? = nil, sackBlocks: [ClosedRange<Int>] = [],
+  timestamp: UInt32? = nil, unstamped: Bool = false, sackBlocks: [ClosedRange<Int>] = [],
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
@@ -36,7 +37,11 @@ func inject(
     segment.options.maximumSegmentSize = mss
     segment.options.sackPermitted = sack
     segment.options.windowScale = wscale
-    if ts { segment.options.timestamp = TCPTimestamp(value: script.clientTimestamp, echo: 0) }
+    segment.isUnstamped = unstamped
+    if ts {
+      segment.options.timestamp = TCPTimestamp(
+        value: timestamp ?? script.clientTimestamp, echo: 0)
+    }
     script.inject(segment, timestamp: timestamp, sourceLocation)
   }
 }
@@ -230,6 +235,26 @@ func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sou
     if !script.events.isSuperset(of: event) {
       script.fail(
         "expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
+    }
+  }
+}
+
+/// No such thing has come to pass.
+func expectNoEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    if !script.events.isDisjoint(with: event) {
+      script.fail("outcome \(event.rawValue) came to pass", sourceLocation)
+    }
+  }
+}
+
+/// The client's window as we know it, octets (SND.WND).
+func expectPeerWindow(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    let actual = script.endpoint.map { Int($0.send.windowOctets) }
+    if actual != octets {
+      script.fail(
+        "SND.WND is \(actual.map(String.init) ?? "unknown"), not \(octets)", sourceLocation)
     }
   }
 }

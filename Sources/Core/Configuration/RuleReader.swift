@@ -13,11 +13,14 @@ struct RuleOptions {
   var connectTimeout: Interval?
   var idleTimeout: Interval?
   var udpTimeout: Interval?
+  /// Zero: switched off.
+  var keepalive: Interval?
   var maxConnections: Int?
   var onReload: ReloadPolicy?
 
   static let keys = [
-    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections", "on_reload",
+    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "keepalive", "max_connections",
+    "on_reload",
   ]
   /// Options that later versions know.
   static let laterKeys = [
@@ -63,10 +66,17 @@ extension SectionReader {
       example: "2h")
     options.udpTimeout = duration(
       "udp_timeout", in: section, Interval.seconds(1)...Interval.seconds(7 * 86_400), example: "3m")
+    options.keepalive = keepalive(section)
     options.maxConnections = integer(
       "max_connections", in: section, ForwardRule.maxConnectionsRange)
     options.onReload = choice("on_reload", in: section, ReloadPolicy.self)
     return options
+  }
+
+  /// A duration, or "off", which is zero.
+  private mutating func keepalive(_ section: Section) -> Interval? {
+    if case .string("off")? = section["keepalive"]?.value.content { return .zero }
+    return duration("keepalive", in: section, ForwardRule.keepaliveRange, example: "75s")
   }
 
   private mutating func protocols(_ section: Section) -> ProtocolSet? {
@@ -108,6 +118,7 @@ extension SectionReader {
         ?? ForwardRule.connectTimeoutDefault,
       idleTimeout: options.idleTimeout ?? defaults.idleTimeout ?? ForwardRule.idleTimeoutDefault,
       udpTimeout: options.udpTimeout ?? defaults.udpTimeout ?? ForwardRule.udpTimeoutDefault,
+      keepalive: (options.keepalive ?? defaults.keepalive).flatMap { $0 > .zero ? $0 : nil },
       maxConnections: options.maxConnections ?? defaults.maxConnections,
       onReload: options.onReload ?? defaults.onReload ?? .keep,
       line: log.source.line(at: section.span.start))

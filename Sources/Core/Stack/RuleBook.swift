@@ -26,6 +26,8 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var connectTimeout: Interval
   var idleTimeout: Interval
   var udpTimeout: Interval
+  /// Zero: off.
+  var keepalive: Interval
   var activeMax: Int
 }
 
@@ -148,7 +150,8 @@ package struct RuleBook: ~Copyable {
     (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
-        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max))
+        udpTimeout: rule.udpTimeout, keepalive: rule.keepalive ?? .zero,
+        activeMax: rule.maxConnections ?? .max))
     return slot
   }
 

@@ -29,8 +29,9 @@ extension Stack {
     let outcome = endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory)
     if segment.payload.octets > 0 { flows[slot].lastActivity = now }
     if outcome.contains(.reincarnated) {
+      let last = endpoints[Int(slot)].send.next
       perform(flows[slot].relay.clientClosed(), slot, at: now)
-      strangerArrives(arrival, segment, tuple, value, at: now)
+      strangerArrives(arrival, segment, tuple, value, after: last, at: now)
       return
     }
     if outcome.contains(.refuse) {
@@ -49,6 +50,7 @@ extension Stack {
       return
     }
     if outcome.contains(.closed) {
+      if outcome.contains(.gone) { counters.flowsGone += 1 }
       perform(flows[slot].relay.clientClosed(), slot, at: now)
       return
     }
@@ -77,9 +79,10 @@ extension Stack {
   }
 
   /// A segment of no flow.
+  /// - Parameter last: SND.NXT of a flow in TIME-WAIT that gives way to this one.
   private mutating func strangerArrives(
     _ arrival: Arrival, _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32,
-    at now: MonotonicInstant
+    after last: SequenceNumber? = nil, at now: MonotonicInstant
   ) {
     let flags = segment.header.flags
     guard flags.contains(.syn), !flags.contains(.ack) else {
@@ -98,7 +101,7 @@ extension Stack {
       rules.figures(rule).pointee.refusedTotal += 1
       memory.drops.count(.ruleFull)
     case .rule(let rule, let target):
-      hold(arrival, segment.header, tuple, value, rule, target, at: now)
+      hold(arrival, segment.header, tuple, value, rule, target, after: last, at: now)
     }
   }
 
@@ -117,7 +120,7 @@ extension Stack {
   /// Makes a flow of a SYN, which is held while the target is dialled.
   private mutating func hold(
     _ arrival: Arrival, _ syn: TCPHeader, _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
-    _ target: DialTarget, at now: MonotonicInstant
+    _ target: DialTarget, after last: SequenceNumber?, at now: MonotonicInstant
   ) {
     guard dialingCount < Self.dialingMax else {
       memory.drops.count(.noSocket)
@@ -128,14 +131,14 @@ extension Stack {
       return
     }
     let isIPv4 = tuple.virtual.isIPv4
-    // RFC 6528 §3: M + F(connection, secret), M a 4 µs clock
-    let sequence =
-      UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
+    var endpointSettings = isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
+    endpointSettings.keepalive = rules.figures(rule).pointee.keepalive
+    let secrets = initialSequence.secrets(of: tuple)
     (endpoints + Int(slot)).initialize(
       to: TCPEndpoint(
-        holding: syn, isIPv4: isIPv4, initialSequence: SequenceNumber(sequence),
-        timestampOffset: sequenceHash.hash(tuple) &* 0x9E37_79B9,
-        settings: isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6, at: now))
+        holding: syn, isIPv4: isIPv4,
+        initialSequence: secrets.sequence(at: now, after: last),
+        timestampOffset: secrets.timestampOffset, settings: endpointSettings, at: now))
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)

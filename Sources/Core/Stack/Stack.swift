@@ -69,6 +69,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var flowsReset: UInt64 = 0
   package var flowsExpired: UInt64 = 0
   package var flowsEvicted: UInt64 = 0
+  package var flowsGone: UInt64 = 0
   package var refusals: UInt64 = 0
   package var echoReplies: UInt64 = 0
   package var icmpErrors: UInt64 = 0
@@ -94,7 +95,7 @@ package struct Stack: ~Copyable {
   let generations: UnsafeMutablePointer<UInt32>
   var index: FlowIndex
   let hash: FlowHash
-  let sequenceHash: FlowHash
+  let initialSequence: InitialSequence
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
   var fragments = Reassembler()
@@ -134,7 +135,8 @@ package struct Stack: ~Copyable {
     queue = .allocate(capacity: capacity)
     index = FlowIndex(capacity: capacity)
     hash = FlowHash(settings.seed.0, settings.seed.1)
-    sequenceHash = FlowHash(~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15)
+    initialSequence = InitialSequence(
+      secret: (~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)
     quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)

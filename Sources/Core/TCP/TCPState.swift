@@ -65,6 +65,8 @@ package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
   package static let timeWait = SegmentOutcome(rawValue: 1 << 8)
   /// A SYN of a later incarnation reached TIME-WAIT (RFC 6191): forget this endpoint, take the SYN.
   package static let reincarnated = SegmentOutcome(rawValue: 1 << 9)
+  /// Beside `closed`: the peer did not answer any more.
+  package static let gone = SegmentOutcome(rawValue: 1 << 12)
 }
 
 /// A checked segment.
@@ -90,16 +92,20 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
   package var algorithm: CongestionControl.Algorithm
   /// 2·MSL (RFC 9293 §3.6.1), shorter as kernels have it.
   package var timeWait: Interval
+  /// Silence after which a client is asked whether it is there (RFC 9293 §3.8.4); zero: never.
+  package var keepalive: Interval
 
   package init(
     segmentOctets: UInt16, windowOctets: UInt32 = 960 * 1024, sendBufferOctets: UInt32 = 4 << 20,
-    algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60)
+    algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60),
+    keepalive: Interval = .zero
   ) {
     self.segmentOctets = segmentOctets
     self.windowOctets = min(windowOctets, UInt32(ReceiveStore.windowOctetsMax))
     self.sendBufferOctets = sendBufferOctets
     self.algorithm = algorithm
     self.timeWait = timeWait
+    self.keepalive = keepalive
   }
 }
 

@@ -63,6 +63,9 @@ extension WorkerLoop {
         name: "flows_evicted", help: "Idle flows that made room for new ones.",
         value: c.flowsEvicted),
       CounterSample(
+        name: "flows_gone", help: "TCP flows whose client did not answer any more.",
+        value: c.flowsGone),
+      CounterSample(
         name: "refusals", help: "Packets refused because no rule covers their port.",
         value: c.refusals),
       CounterSample(
