@@ -194,11 +194,12 @@ struct WindowUpdateTests {
       targetSays(1000)
       expectSome(1)
       inject(".", 1...1, ack: 1001)
-      inject("P.", 1...51, ack: 500, window: 10)
+      inject("P.", 1...51, ack: 1001)
+      inject("P.", 51...101, ack: 500, window: 10)
       expectPeerWindow(64_000)
-      expectTaken(50)
+      expectTaken(100)
       advance(by: .milliseconds(40))
-      expect(".", 1001...1001, ack: 51)
+      expect(".", 1001...1001, ack: 101)
     }
   }
 

@@ -123,7 +123,7 @@ struct ReincarnationTests {
   func noneBefore(position: Int) throws {
     try Script.run {
       rest(ts: false)
-      inject("S", position...position, ts: true)
+      inject("S", position...position, ts: true, timestamp: Script.clientClock)
       expectEvent(.reincarnated)
     }
   }

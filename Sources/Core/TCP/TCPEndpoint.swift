@@ -17,8 +17,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   package internal(set) var state: TCPState = .listen
   package internal(set) var send: SendSide
   package internal(set) var receive: ReceiveSide
-  private var challengedAt = MonotonicInstant.zero
-  private var challenges: UInt8 = 0
+  /// The second that `challenges` counts in.
+  private var challengedSeconds: UInt32 = 0
   /// TS.Recent (RFC 7323 §4.3).
   var recentTimestamp: UInt32 = 0
   /// When TS.Recent was set.
@@ -33,6 +33,7 @@ package struct TCPEndpoint: BitwiseCopyable {
   var finishTaken = false
   var challengeDue = false
   var keepaliveDue = false
+  private var challenges: UInt8 = 0
   /// Probes since the client was heard.
   var keepaliveProbes: UInt8 = 0
   let offeredSegmentOctets: UInt16
@@ -310,13 +311,13 @@ package struct TCPEndpoint: BitwiseCopyable {
   private mutating func challenge(
     at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
-    guard challenges < Self.challengesMax || now - challengedAt >= .seconds(1) else {
+    if challengedSeconds != Self.seconds(now) {
+      challengedSeconds = Self.seconds(now)
+      challenges = 0
+    }
+    guard challenges < Self.challengesMax else {
       memory.drops.count(.rateLimited)
       return []
-    }
-    if now - challengedAt >= .seconds(1) {
-      challengedAt = now
-      challenges = 0
     }
     challenges += 1
     challengeDue = true
@@ -372,7 +373,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
   }
 
-  /// Challenge ACKs of one connection in a second.
+  /// Challenge ACKs of one connection in a second of the clock.
   static let challengesMax: UInt8 = 10
 
   static let timestampLifetimeSeconds: UInt32 = 24 * 86_400
