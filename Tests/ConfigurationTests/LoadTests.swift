@@ -32,6 +32,7 @@ import Wire
       connect_timeout = "3s"
       idle_timeout = "1d"
       udp_timeout = "5m"
+      keepalive = "75s"
       max_connections = 7
       max_half_open = 5
       on_reload = "drain"
@@ -48,6 +49,7 @@ import Wire
       connect_timeout = "1ms"
       idle_timeout = "2h"
       udp_timeout = "3m"
+      keepalive = "9h"
       max_connections = 8
       max_half_open = 6
       on_reload = "reset"
@@ -72,15 +74,41 @@ import Wire
       name: "a", protocols: .udp, listen: [try pattern("10.77.0.10", 80, 80)],
       target: Target(host: .address(try address("127.0.0.1")), port: .fixed(8080)),
       connectTimeout: .seconds(3), idleTimeout: .seconds(86_400), udpTimeout: .seconds(300),
-      maxConnections: 7, maxHalfOpen: 5, onReload: .drain, congestion: .newReno)
+      keepalive: .seconds(75), maxConnections: 7, maxHalfOpen: 5, onReload: .drain,
+      congestion: .newReno)
     let b = ForwardRule(
       name: "b", protocols: [.tcp, .udp],
       listen: [try pattern("*", 443, 443), try pattern("fd77::20", 27000, 27999)],
       target: Target(host: .name("host.example"), port: .same), connectTimeout: .milliseconds(1),
-      idleTimeout: .seconds(7200), udpTimeout: .seconds(180), maxConnections: 8, maxHalfOpen: 6,
-      onReload: .reset, congestion: .cubic)
+      idleTimeout: .seconds(7200), udpTimeout: .seconds(180), keepalive: .seconds(9 * 3600),
+      maxConnections: 8, maxHalfOpen: 6, onReload: .reset, congestion: .cubic)
     #expect(configuration.forwards == [a, b])
-    #expect(configuration.forwards.map(\.line) == [27, 31])
+    #expect(configuration.forwards.map(\.line) == [28, 32])
+  }
+
+  @Test("keepalive is off unless a rule or the defaults name an interval; a rule may switch it off")
+  func keepalive() throws {
+    func interval(defaults: String, rule: String) throws -> Interval? {
+      try load(
+        """
+        [defaults]
+        \(defaults)
+        [[forward]]
+        name = "a"
+        listen = "10.77.0.10:80"
+        target = "127.0.0.1:8080"
+        \(rule)
+        """
+      ).forwards.first?.keepalive
+    }
+    let on = "keepalive = \"75s\""
+    let off = "keepalive = \"off\""
+    #expect(try interval(defaults: "", rule: "") == nil)
+    #expect(try interval(defaults: on, rule: "") == .seconds(75))
+    #expect(try interval(defaults: on, rule: off) == nil)
+    #expect(try interval(defaults: off, rule: "") == nil)
+    #expect(try interval(defaults: off, rule: "keepalive = \"1500ms\"") == .milliseconds(1500))
+    #expect(try interval(defaults: on, rule: "keepalive = \"2h\"") == .seconds(7200))
   }
 
   @Test("an empty file has defaults, and a warning that nothing is forwarded") func defaults()

@@ -83,6 +83,17 @@ import Wire
     #expect(receive(on: socket, sizes: [10]).1 == Array("c".utf8))
   }
 
+  @Test("a target is asked whether it is there only if that is wanted, and when it is wanted")
+  func asksTarget() throws {
+    let listener = try PeerSocket(loopback, type: SOCK_STREAM, listening: true)
+    let silent = try established(TargetSocket.dialTCP(loopback, port: listener.port))
+    #expect(silent.keepalive() == nil)
+    let wanted = SocketKeepalive(idle: 32_400, spacing: 15, probes: 9)
+    let asking = try established(
+      TargetSocket.dialTCP(loopback, port: listener.port, keepalive: wanted))
+    #expect(asking.keepalive() == wanted)
+  }
+
   @Test("a send takes all the room that was told, until there is none") func tellsSendRoom() throws
   {
     let listener = try PeerSocket(loopback, type: SOCK_STREAM, listening: true)

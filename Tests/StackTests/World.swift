@@ -73,11 +73,12 @@ final class World {
 
   init(
     rules: [ForwardRule], maxFlows: Int = 16, unmatched: UnmatchedPolicy = .reject,
-    mtu: Int = 1500, bufferOctets: Int = 8 << 20
+    mtu: Int = 1500, bufferOctets: Int = 8 << 20,
+    seed: (UInt64, UInt64) = (0x0123_4567_89AB_CDEF, 42)
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
-      seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: false, offloadsChecksum: false)
+      seed: seed, offloadsSegmentation: false, offloadsChecksum: false)
     settings.bufferOctetsMax = bufferOctets
     stack = Stack(settings: settings, rules: rules, at: now)
   }

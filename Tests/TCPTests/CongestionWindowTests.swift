@@ -122,6 +122,20 @@ struct WindowGrowthTests {
     }
   }
 
+  @Test("other segments leave the window's octets, which hold one of them at least")
+  func segmentSize() {
+    for algorithm in [CongestionControl.Algorithm.newReno, .cubic] {
+      var control = control(algorithm, segments: 40)
+      control.segmentSizeChanged(from: mss, to: 500)
+      #expect(control.window == 40_000)
+      control.timedOut(flightOctets: 900, segmentOctets: 500)
+      #expect(control.window == 500)
+      control.segmentSizeChanged(from: 500, to: mss)
+      #expect(control.window == 1000)
+      #expect(control.threshold >= 2000)
+    }
+  }
+
   @Test("an idle sender begins with the initial window again, and keeps its threshold (§4.1)")
   func restart() {
     var control = control(.cubic, segments: 100)

@@ -23,6 +23,8 @@ extension Script {
     if segment.flags.contains(.syn) {
       clientScale = Int(options.windowScale ?? 0)
       usesTimestamps = options.timestamp != nil
+    } else if segment.isUnstamped {
+      options.timestamp = nil
     } else if usesTimestamps {
       options.timestamp = TCPTimestamp(
         value: timestamp ?? clientTimestamp, echo: echo ?? lastServerTimestamp)

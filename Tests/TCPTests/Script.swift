@@ -82,12 +82,12 @@ final class Script: @unchecked Sendable {
     listening port: UInt16 = 80, target: Appetite = .everything, mss: UInt16 = 1000,
     window: UInt32 = 960 * 1024, algorithm: CongestionControl.Algorithm = .newReno,
     isIPv4: Bool = true, offload: Bool = false, cutsReduced: Bool = true,
-    memoryOctets: Int = 32 << 20,
-    _ body: () throws -> Void
+    memoryOctets: Int = 32 << 20, keepalive: Interval = .zero, _ body: () throws -> Void
   ) throws {
     let script = Script(
       listening: port, target: target,
-      settings: TCPSettings(segmentOctets: mss, windowOctets: window, algorithm: algorithm),
+      settings: TCPSettings(
+        segmentOctets: mss, windowOctets: window, algorithm: algorithm, keepalive: keepalive),
       isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets)
     try Script.$current.withValue(script) { try body() }
     script.finish()

@@ -14,6 +14,8 @@ struct TraceSegment {
   /// Octets, scaled.
   var window: Int
   var options = TCPOptions()
+  /// Goes without the timestamp that was agreed on.
+  var isUnstamped = false
   /// Relative SACK blocks, in the order of the option.
   var sackBlocks: [ClosedRange<Int>] = []
   /// Payload octets of each piece, when the frame is a super-packet.

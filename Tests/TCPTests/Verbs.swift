@@ -24,11 +24,12 @@ private func step(_ body: (Script) -> Void) {
 ///   - ts: whether a SYN offers timestamps; later segments then carry them by themselves.
 ///   - timestamp: the client's clock, when it is not what it should be.
 ///   - echo: our timestamp that it echoes, when that is not the last.
+///   - unstamped: the segment lacks the timestamp that was agreed on.
 ///   - marked: whether the network has marked it (CE).
 func inject(
   _ flags: String, _ range: ClosedRange<Int>, ack: Int? = nil, window: Int = 64_000,
   mss: UInt16? = nil, sack: Bool = false, wscale: UInt8? = nil, ts: Bool = false,
-  timestamp: UInt32? = nil, echo: UInt32? = nil, marked: Bool = false,
+  timestamp: UInt32? = nil, echo: UInt32? = nil, unstamped: Bool = false, marked: Bool = false,
   sackBlocks: [ClosedRange<Int>] = [], sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
@@ -38,7 +39,11 @@ func inject(
     segment.options.maximumSegmentSize = mss
     segment.options.sackPermitted = sack
     segment.options.windowScale = wscale
-    if ts { segment.options.timestamp = TCPTimestamp(value: script.clientTimestamp, echo: 0) }
+    segment.isUnstamped = unstamped
+    if ts {
+      segment.options.timestamp = TCPTimestamp(
+        value: timestamp ?? script.clientTimestamp, echo: 0)
+    }
     if marked { segment.codepoint = 3 }
     script.inject(segment, timestamp: timestamp, echo: echo, sourceLocation)
   }
@@ -281,11 +286,22 @@ func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sou
   }
 }
 
-/// Nothing that arrived so far has meant this.
+/// No such thing has come to pass.
 func expectNoEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     if !script.events.isDisjoint(with: event) {
-      script.fail("outcome \(event.rawValue) was not expected", sourceLocation)
+      script.fail("outcome \(event.rawValue) came to pass", sourceLocation)
+    }
+  }
+}
+
+/// The client's window as we know it, octets (SND.WND).
+func expectPeerWindow(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) {
+  step { script in
+    let actual = script.endpoint.map { Int($0.send.windowOctets) }
+    if actual != octets {
+      script.fail(
+        "SND.WND is \(actual.map(String.init) ?? "unknown"), not \(octets)", sourceLocation)
     }
   }
 }

@@ -17,6 +17,8 @@ package struct ForwardRule: Sendable {
   package static let connectTimeoutDefault = Interval.seconds(10)
   package static let idleTimeoutDefault = Interval.seconds(2 * 3600)
   package static let udpTimeoutDefault = Interval.seconds(180)
+  /// The kernel's TCP_KEEPIDLE goes no further than 32 767 s.
+  package static let keepaliveRange = Interval.seconds(1)...Interval.seconds(9 * 3600)
 
   package var name: String
   package var protocols: ProtocolSet
@@ -29,6 +31,8 @@ package struct ForwardRule: Sendable {
   package var idleTimeout: Interval
   /// How long a UDP flow may carry nothing.
   package var udpTimeout: Interval
+  /// Silence after which client and target of a TCP flow are asked whether they are there; nil: never.
+  package var keepalive: Interval?
   /// Flows of the rule at a time; nil leaves it to the daemon's bound.
   package var maxConnections: Int?
   /// Flows whose client has not answered yet; a SYN beyond is answered by a cookie.
@@ -44,8 +48,8 @@ package struct ForwardRule: Sendable {
     name: String, protocols: ProtocolSet = .tcp, listen: [ListenPattern], target: Target,
     connectTimeout: Interval = Self.connectTimeoutDefault,
     idleTimeout: Interval = Self.idleTimeoutDefault,
-    udpTimeout: Interval = Self.udpTimeoutDefault, maxConnections: Int? = nil,
-    maxHalfOpen: Int = Self.maxHalfOpenDefault,
+    udpTimeout: Interval = Self.udpTimeoutDefault, keepalive: Interval? = nil,
+    maxConnections: Int? = nil, maxHalfOpen: Int = Self.maxHalfOpenDefault,
     onReload: ReloadPolicy = .keep, congestion: CongestionAlgorithm = .cubic, line: Int = 0
   ) {
     self.name = name
@@ -55,6 +59,7 @@ package struct ForwardRule: Sendable {
     self.connectTimeout = connectTimeout
     self.idleTimeout = idleTimeout
     self.udpTimeout = udpTimeout
+    self.keepalive = keepalive
     self.maxConnections = maxConnections
     self.maxHalfOpen = maxHalfOpen
     self.onReload = onReload
@@ -80,9 +85,9 @@ extension ForwardRule: Equatable {
   package static func == (a: Self, b: Self) -> Bool {
     a.name == b.name && a.protocols == b.protocols && a.listen == b.listen && a.target == b.target
       && a.connectTimeout == b.connectTimeout && a.idleTimeout == b.idleTimeout
-      && a.udpTimeout == b.udpTimeout && a.maxConnections == b.maxConnections
-      && a.maxHalfOpen == b.maxHalfOpen && a.onReload == b.onReload
-      && a.congestion == b.congestion
+      && a.udpTimeout == b.udpTimeout && a.keepalive == b.keepalive
+      && a.maxConnections == b.maxConnections && a.maxHalfOpen == b.maxHalfOpen
+      && a.onReload == b.onReload && a.congestion == b.congestion
   }
 }
 

@@ -13,13 +13,15 @@ struct RuleOptions {
   var connectTimeout: Interval?
   var idleTimeout: Interval?
   var udpTimeout: Interval?
+  /// Zero: switched off.
+  var keepalive: Interval?
   var maxConnections: Int?
   var maxHalfOpen: Int?
   var onReload: ReloadPolicy?
   var congestion: CongestionAlgorithm?
 
   static let keys = [
-    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "max_connections",
+    "protocol", "connect_timeout", "idle_timeout", "udp_timeout", "keepalive", "max_connections",
     "max_half_open", "on_reload", "congestion",
   ]
   /// Options that later versions know.
@@ -66,12 +68,19 @@ extension SectionReader {
       example: "2h")
     options.udpTimeout = duration(
       "udp_timeout", in: section, Interval.seconds(1)...Interval.seconds(7 * 86_400), example: "3m")
+    options.keepalive = keepalive(section)
     options.maxConnections = integer(
       "max_connections", in: section, ForwardRule.maxConnectionsRange)
     options.maxHalfOpen = integer("max_half_open", in: section, ForwardRule.maxHalfOpenRange)
     options.onReload = choice("on_reload", in: section, ReloadPolicy.self)
     options.congestion = choice("congestion", in: section, CongestionAlgorithm.self)
     return options
+  }
+
+  /// A duration, or "off", which is zero.
+  private mutating func keepalive(_ section: Section) -> Interval? {
+    if case .string("off")? = section["keepalive"]?.value.content { return .zero }
+    return duration("keepalive", in: section, ForwardRule.keepaliveRange, example: "75s")
   }
 
   private mutating func protocols(_ section: Section) -> ProtocolSet? {
@@ -113,6 +122,7 @@ extension SectionReader {
         ?? ForwardRule.connectTimeoutDefault,
       idleTimeout: options.idleTimeout ?? defaults.idleTimeout ?? ForwardRule.idleTimeoutDefault,
       udpTimeout: options.udpTimeout ?? defaults.udpTimeout ?? ForwardRule.udpTimeoutDefault,
+      keepalive: (options.keepalive ?? defaults.keepalive).flatMap { $0 > .zero ? $0 : nil },
       maxConnections: options.maxConnections ?? defaults.maxConnections,
       maxHalfOpen: options.maxHalfOpen ?? defaults.maxHalfOpen
         ?? ForwardRule.maxHalfOpenDefault,

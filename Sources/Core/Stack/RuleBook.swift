@@ -29,6 +29,8 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   var connectTimeout: Interval
   var idleTimeout: Interval
   var udpTimeout: Interval
+  /// Zero: off.
+  var keepalive: Interval
   var activeMax: Int
   var halfOpenMax: Int
   var congestion: CongestionControl.Algorithm
@@ -153,8 +155,9 @@ package struct RuleBook: ~Copyable {
     (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
-        udpTimeout: rule.udpTimeout, activeMax: rule.maxConnections ?? .max,
-        halfOpenMax: rule.maxHalfOpen, congestion: CongestionControl.Algorithm(rule.congestion)))
+        udpTimeout: rule.udpTimeout, keepalive: rule.keepalive ?? .zero,
+        activeMax: rule.maxConnections ?? .max, halfOpenMax: rule.maxHalfOpen,
+        congestion: CongestionControl.Algorithm(rule.congestion)))
     return slot
   }
 

@@ -33,8 +33,9 @@ extension Stack {
     if outcome.contains(.payload) { flows[slot].lastActivity = now }
     if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
     if outcome.contains(.reincarnated) {
+      let last = endpoints[Int(slot)].send.next
       perform(flows[slot].relay.clientClosed(), slot, at: now)
-      strangerArrives(arrival, segment, tuple, value, at: now)
+      strangerArrives(arrival, segment, tuple, value, after: last, at: now)
       return
     }
     if outcome.contains(.refuse) {
@@ -53,6 +54,7 @@ extension Stack {
       return
     }
     if outcome.contains(.closed) {
+      if outcome.contains(.gone) { counters.flowsGone += 1 }
       perform(flows[slot].relay.clientClosed(), slot, at: now)
       return
     }
@@ -85,9 +87,10 @@ extension Stack {
   }
 
   /// A segment of no flow.
+  /// - Parameter last: SND.NXT of a flow in TIME-WAIT that gives way to this one.
   private mutating func strangerArrives(
     _ arrival: Arrival, _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32,
-    at now: MonotonicInstant
+    after last: SequenceNumber? = nil, at now: MonotonicInstant
   ) {
     let flags = segment.header.flags
     guard flags.contains(.syn), !flags.contains(.ack) else {
@@ -110,7 +113,7 @@ extension Stack {
       if isFlooded(rule) {
         answerByCookie(segment.header, tuple, rule, at: now)
       } else {
-        hold(arrival, segment.header, tuple, value, rule, target, at: now)
+        hold(arrival, segment.header, tuple, value, rule, target, after: last, at: now)
       }
     }
   }
@@ -130,7 +133,7 @@ extension Stack {
   /// Makes a flow of a SYN, which is held while the target is dialled.
   private mutating func hold(
     _ arrival: Arrival, _ syn: TCPHeader, _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
-    _ target: DialTarget, at now: MonotonicInstant
+    _ target: DialTarget, after last: SequenceNumber?, at now: MonotonicInstant
   ) {
     guard dialingCount < Self.dialingMax else {
       memory.drops.count(.noSocket)
@@ -140,12 +143,11 @@ extension Stack {
       memory.drops.count(.flowTableFull)
       return
     }
-    // RFC 6528 §3: M + F(connection, secret), M a 4 µs clock
-    let sequence =
-      UInt32(truncatingIfNeeded: now.nanoseconds / 4_000) &+ sequenceHash.hash(tuple)
+    let secrets = initialSequence.secrets(of: tuple)
     let endpoint = TCPEndpoint(
-      holding: syn, isIPv4: tuple.virtual.isIPv4, initialSequence: SequenceNumber(sequence),
-      timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple, rule), at: now)
+      holding: syn, isIPv4: tuple.virtual.isIPv4,
+      initialSequence: secrets.sequence(at: now, after: last),
+      timestampOffset: secrets.timestampOffset, settings: tcpSettings(tuple, rule), at: now)
     begin(slot, endpoint, at: now)
     enterHalfOpen(slot)
     keepQuote(arrival, for: slot)
@@ -165,11 +167,14 @@ extension Stack {
   func tcpSettings(_ tuple: FiveTuple, _ rule: UInt32) -> TCPSettings {
     var settings = tuple.virtual.isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
     settings.algorithm = rules.figures(rule).pointee.congestion
+    settings.keepalive = rules.figures(rule).pointee.keepalive
     return settings
   }
 
   /// What the timestamps of a five-tuple are counted from (RFC 7323 §7.1).
-  func timestampOffset(_ tuple: FiveTuple) -> UInt32 { sequenceHash.hash(tuple) &* 0x9E37_79B9 }
+  func timestampOffset(_ tuple: FiveTuple) -> UInt32 {
+    initialSequence.secrets(of: tuple).timestampOffset
+  }
 
   mutating func leaveTimeWait(_ slot: UInt32) {
     guard flows[slot].marks.contains(.timeWait) else { return }

@@ -31,6 +31,11 @@ extension Stack {
     return (flow.tuple.transport, flow.target, flow.targetPort)
   }
 
+  /// Silence after which the flow's sockets ask whether the other side is there; zero: never.
+  package func keepalive(_ slot: UInt32) -> Interval {
+    rules.figures(flows[slot].rule).pointee.keepalive
+  }
+
   /// The owner has a socket for the flow; `connected` unless it is still connecting.
   package mutating func opened(_ slot: UInt32, connected: Bool, at now: MonotonicInstant) {
     flows[slot].marks.insert(.hasSocket)

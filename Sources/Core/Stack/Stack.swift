@@ -70,6 +70,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var flowsReset: UInt64 = 0
   package var flowsExpired: UInt64 = 0
   package var flowsEvicted: UInt64 = 0
+  package var flowsGone: UInt64 = 0
   /// Times that a stalled target's socket was made to take what was kept.
   package var reliefs: UInt64 = 0
   package var cookiesSent: UInt64 = 0
@@ -99,7 +100,7 @@ package struct Stack: ~Copyable {
   let generations: UnsafeMutablePointer<UInt32>
   var index: FlowIndex
   let hash: FlowHash
-  let sequenceHash: FlowHash
+  let initialSequence: InitialSequence
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
   var fragments = Reassembler()
@@ -146,7 +147,8 @@ package struct Stack: ~Copyable {
     queue = .allocate(capacity: capacity)
     index = FlowIndex(capacity: capacity)
     hash = FlowHash(settings.seed.0, settings.seed.1)
-    sequenceHash = FlowHash(~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15)
+    initialSequence = InitialSequence(
+      secret: (~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15))
     cookies = SYNCookies(
       secret: (settings.seed.0 ^ 0xC00C_1E5E_C4E7_0001, ~settings.seed.1 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)

@@ -44,6 +44,14 @@ package struct CongestionControl: BitwiseCopyable {
     var elapsed: UInt32 = 0  // t, milliseconds
     /// NewReno: octets acknowledged towards the next segment. CUBIC: a fraction of an octet.
     var credit: Float = 0
+
+    mutating func resize(from old: Int, to new: Int) {
+      windowMax *= Float(old) / Float(new)
+      windowPrior *= Float(old) / Float(new)
+      epochWindow = 0
+      window = max(window, UInt32(new))
+      threshold = max(threshold, UInt32(2 * new))
+    }
   }
 
   private var growth: Growth
@@ -247,10 +255,8 @@ package struct CongestionControl: BitwiseCopyable {
   /// The path takes segments of another size: what is counted in segments is told in the new ones, and
   /// CUBIC's epoch begins anew. The window holds one segment at least.
   package mutating func segmentSizeChanged(from old: Int, to new: Int) {
-    windowMax *= Float(old) / Float(new)
-    epochStart = 0
-    window = max(window, UInt32(new))
-    threshold = max(threshold, UInt32(2 * new))
+    growth.resize(from: old, to: new)
+    before.resize(from: old, to: new)
   }
 
   /// ∛x for x ≥ 0 by Newton's method: Core has no libm.

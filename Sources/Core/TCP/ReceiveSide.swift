@@ -128,6 +128,9 @@ package struct ReceiveSide: BitwiseCopyable {
         if keep(start, base, octets, memory: &memory) { outcome.insert(.payload) }
       }
     }
+    if finishIsKnown, !finishArrived, finish.precedes(next) {
+      finishIsKnown = false  // octets that were here already lie behind it: one of both is a lie
+    }
     if finishIsKnown, !finishArrived, next == finish {
       next = next + 1
       finishArrived = true

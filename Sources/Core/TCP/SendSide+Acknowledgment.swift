@@ -12,8 +12,8 @@ extension SendSide {
   mutating func updateWindow(
     _ header: TCPHeader, scaled: Bool, memory: borrowing TCPMemory
   ) -> Bool {
-    guard
-      unacknowledged.precedes(header.acknowledgment) || windowSequence.precedes(header.sequence)
+    guard unacknowledged.precedesOrEquals(header.acknowledgment),
+      unacknowledged != header.acknowledgment || windowSequence.precedes(header.sequence)
         || (windowSequence == header.sequence
           && windowAcknowledgment.precedesOrEquals(header.acknowledgment))
     else { return false }

@@ -33,7 +33,7 @@ extension TCPEndpoint {
       }
     case .finWait2, .timeWait: break
     }
-    guard receive.acknowledgeNow || challengeDue else { return true }
+    guard receive.acknowledgeNow || challengeDue || keepaliveDue else { return true }
     guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
       return false
     }
@@ -95,12 +95,13 @@ extension TCPEndpoint {
   private mutating func sendAcknowledgment(
     at now: MonotonicInstant, path: TCPPath, memory: borrowing TCPMemory, frames: inout FrameQueue
   ) {
+    let sequence = keepaliveDue ? keepaliveSequence : send.acknowledgingSequence
     challengeDue = false
+    keepaliveDue = false
     let fields = acknowledgmentFields(withBlocks: true, at: now, memory: memory)
     write(
-      sequence: send.acknowledgingSequence, acknowledgment: fields.acknowledgment,
-      flags: acknowledgmentFlags, window: fields.window, options: fields.options, path: path,
-      frames: &frames)
+      sequence: sequence, acknowledgment: fields.acknowledgment, flags: acknowledgmentFlags,
+      window: fields.window, options: fields.options, path: path, frames: &frames)
   }
 
   /// Acknowledgement, window and options of any segment sent now; notes that they were sent. Without

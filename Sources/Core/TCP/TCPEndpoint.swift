@@ -17,22 +17,29 @@ package struct TCPEndpoint: BitwiseCopyable {
   package internal(set) var state: TCPState = .listen
   package internal(set) var send: SendSide
   package internal(set) var receive: ReceiveSide
+  /// The second that `challenges` counts in.
+  private var challengedSeconds: UInt32 = 0
   /// TS.Recent (RFC 7323 §4.3).
-  private var challengedAt = MonotonicInstant.zero
-  private var challenges: UInt8 = 0
   var recentTimestamp: UInt32 = 0
   /// When TS.Recent was set.
   private var recentTimestampSeconds: UInt32
   var timestampOffset: UInt32 = 0
-  private var timeWaitUntil = MonotonicInstant.distantFuture
+  /// In TIME-WAIT its end; before, when a silent client is asked whether it is there.
+  var wakeAt = MonotonicInstant.distantFuture
   var peerScales = false
   var usesTimestamps = false
   var permitsSACK = false
   var answerDue = false
   var finishTaken = false
   var challengeDue = false
+  var keepaliveDue = false
+  private var challenges: UInt8 = 0
+  /// Probes since the client was heard.
+  var keepaliveProbes: UInt8 = 0
   let offeredSegmentOctets: UInt16
-  private let timeWait: Interval
+  private let timeWaitMilliseconds: UInt32
+  /// 0: off.
+  let keepaliveMilliseconds: UInt32
 
   /// A passive open: LISTEN meets a SYN (RFC 9293 §3.10.7.2). Nothing is sent yet.
   /// - Parameters:
@@ -50,7 +57,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     recentTimestamp = options.timestamp?.value ?? 0
     self.timestampOffset = timestampOffset
     offeredSegmentOctets = settings.segmentOctets
-    timeWait = settings.timeWait
+    timeWaitMilliseconds = UInt32(clamping: settings.timeWait.milliseconds)
+    keepaliveMilliseconds = UInt32(clamping: settings.keepalive.milliseconds)
     // RFC 9293 §3.7.1: 536 and 1220 when the peer does not say.
     let peerSegment = options.maximumSegmentSize ?? (isIPv4 ? 536 : 1220)
     let timestampOctets: UInt16 = usesTimestamps ? 12 : 0
@@ -129,7 +137,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     finishTaken = true
     receive.acknowledgeNow = true
     guard state == .timeWait else { return [] }
-    timeWaitUntil = now + timeWait
+    restartTimeWait(at: now)
     return .timeWait
   }
 
@@ -177,7 +185,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     state = .closed
     send.discard(memory: &memory)
     receive.discard(memory: &memory)
-    timeWaitUntil = .distantFuture
+    wakeAt = .distantFuture
   }
 
   // MARK: Segments
@@ -200,25 +208,23 @@ package struct TCPEndpoint: BitwiseCopyable {
       .lastAck:
       break
     }
-    // First, the sequence number; PAWS before it (RFC 7323 §5.3).
-    let length = segment.payload.octets + (header.flags.contains(.fin) ? 1 : 0)
+    // SYN and RST are judged before their sequence number (RFC 5961 §4.2) or by it alone (§3.2).
     if header.flags.contains(.syn) { return synInConversation(header, at: now, memory: &memory) }
-    if usesTimestamps, let timestamp = header.options.timestamp, !header.flags.contains(.rst),
-      Int32(bitPattern: timestamp.value &- recentTimestamp) < 0, !recentTimestampIsOld(at: now)
-    {
-      memory.drops.count(.pawsRejected)
-      receive.acknowledgeNow = true
-      return .transmit
-    }
-    guard receive.accepts(header.sequence, segmentOctets: length) else {
-      return unacceptable(header, length: length, at: now, memory: &memory)
-    }
-    // Second, RST (RFC 5961 §3.2).
-    if header.flags.contains(.rst) {
-      guard receive.isExact(header.sequence) else {
+    if header.flags.contains(.rst) { return resetArrives(header, at: now, memory: &memory) }
+    // First, the sequence number; PAWS before it (RFC 7323 §5.3).
+    if usesTimestamps {
+      guard let timestamp = header.options.timestamp else {  // RFC 7323 §3.2
+        memory.drops.count(.pawsRejected)
+        return []
+      }
+      if Int32(bitPattern: timestamp.value &- recentTimestamp) < 0, !recentTimestampIsOld(at: now) {
+        memory.drops.count(.pawsRejected)
         return challenge(at: now, memory: &memory)
       }
-      return peerReset(memory: &memory)
+    }
+    let length = segment.payload.octets + (header.flags.contains(.fin) ? 1 : 0)
+    guard receive.accepts(header.sequence, segmentOctets: length) else {
+      return unacceptable(header, length: length, at: now, memory: &memory)
     }
     noteTimestamp(header, at: now)
     // Fifth, ACK.
@@ -239,6 +245,7 @@ package struct TCPEndpoint: BitwiseCopyable {
       memory.drops.count(.badAcknowledgment)
       return challenge(at: now, memory: &memory)
     }
+    heard(at: now)
     let windowBefore = send.windowOctets
     let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
     let (freed, finished) = send.acknowledge(
@@ -259,9 +266,8 @@ package struct TCPEndpoint: BitwiseCopyable {
       send.notification.dataArrives(
         segment.header.flags, isMarked: segment.isCongestionMarked)
     }
-    guard state.receives else {
+    guard state.receives else {  // nothing may follow a FIN
       receive.acknowledgeNow = true
-      restartTimeWait(at: now)
       return []
     }
     let outcome = receive.arrive(
@@ -278,8 +284,9 @@ package struct TCPEndpoint: BitwiseCopyable {
     return outcome
   }
 
-  /// A held SYN's client speaks again: the same SYN (ignored while the target is being connected),
-  /// or a reset, which must be at RCV.NXT.
+  /// A held SYN's client speaks again: the same SYN (ignored while the target is being connected), a
+  /// reset, which must be at RCV.NXT, or an acknowledgement of what was never sent, which is refused
+  /// as in LISTEN.
   private mutating func heldSegment(
     _ header: TCPHeader, memory: inout TCPMemory
   ) -> SegmentOutcome {
@@ -290,8 +297,12 @@ package struct TCPEndpoint: BitwiseCopyable {
       }
       return peerReset(memory: &memory)
     }
+    if header.flags.contains(.ack) {
+      memory.drops.count(.badAcknowledgment)
+      return .refuse
+    }
     if header.flags.contains(.syn) { send.notification.hear(syn: header.flags, isFirst: false) }
-    memory.drops.count(header.flags.contains(.syn) ? .duplicateSYN : .outOfWindow)
+    memory.drops.count(header.flags.contains(.syn) ? .duplicateSYN : .badTCPFlags)
     return []
   }
 
@@ -306,6 +317,25 @@ package struct TCPEndpoint: BitwiseCopyable {
       answerDue = true
       return .transmit
     }
+    memory.drops.count(.challenged)
+    return challenge(at: now, memory: &memory)
+  }
+
+  /// RST in an answered conversation (RFC 5961 §3.2); what it carries does not count (RFC 9293
+  /// SHLD-2). TIME-WAIT outlives it: it may be the answer to an old duplicate (RFC 1337 §3).
+  private mutating func resetArrives(
+    _ header: TCPHeader, at now: MonotonicInstant, memory: inout TCPMemory
+  ) -> SegmentOutcome {
+    if state == .timeWait, finishTaken {
+      memory.drops.count(.resetInTimeWait)
+      return []
+    }
+    if receive.isExact(header.sequence) { return peerReset(memory: &memory) }
+    guard receive.accepts(header.sequence, segmentOctets: 0) else {
+      memory.drops.count(.outOfWindow)
+      return []
+    }
+    memory.drops.count(.challenged)
     return challenge(at: now, memory: &memory)
   }
 
@@ -315,13 +345,13 @@ package struct TCPEndpoint: BitwiseCopyable {
   private mutating func challenge(
     at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
-    guard challenges < Self.challengesMax || now - challengedAt >= .seconds(1) else {
+    if challengedSeconds != Self.seconds(now) {
+      challengedSeconds = Self.seconds(now)
+      challenges = 0
+    }
+    guard challenges < Self.challengesMax else {
       memory.drops.count(.rateLimited)
       return []
-    }
-    if now - challengedAt >= .seconds(1) {
-      challengedAt = now
-      challenges = 0
     }
     challenges += 1
     challengeDue = true
@@ -331,22 +361,22 @@ package struct TCPEndpoint: BitwiseCopyable {
   private mutating func unacceptable(
     _ header: TCPHeader, length: Int, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
-    if header.flags.contains(.rst) {
-      if receive.isExact(header.sequence) { return peerReset(memory: &memory) }
-      memory.drops.count(.outOfWindow)
-      return []
-    }
     // A window probe or an old duplicate still acknowledges and updates: RFC 9293 §3.10.7.4 asks
     // for acceptable ACKs to be heard when the window is zero.
     let nearby = header.sequence.distance(from: receive.next)
     if state != .synReceived, header.flags.contains(.ack), nearby <= 0, nearby > -(1 << 20),
       acknowledgmentIsAcceptable(header)
     {
+      heard(at: now)
       let grew = send.updateWindow(header, scaled: peerScales, memory: memory)
       let (freed, finished) = send.acknowledge(
         header, carriesData: true, windowChanged: false, echo: echo(header), at: now,
         memory: &memory)
-      receive.acknowledgeNow = true
+      if length > 0 {
+        receive.acknowledgeNow = true
+      } else {  // two peers that disagree would answer each other's answers for ever
+        _ = challenge(at: now, memory: &memory)
+      }
       receive.duplicateArrived(header.sequence, octets: length)
       var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
       if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
@@ -378,7 +408,7 @@ package struct TCPEndpoint: BitwiseCopyable {
     Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
   }
 
-  /// Challenge ACKs of one connection in a second.
+  /// Challenge ACKs of one connection in a second of the clock.
   static let challengesMax: UInt8 = 10
 
   static let timestampLifetimeSeconds: UInt32 = 24 * 86_400
@@ -387,8 +417,10 @@ package struct TCPEndpoint: BitwiseCopyable {
     UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000_000)
   }
 
+  /// Whether a SYN in TIME-WAIT is no old duplicate (RFC 6191 §2).
   private func isLaterIncarnation(_ header: TCPHeader) -> Bool {
-    if usesTimestamps, let timestamp = header.options.timestamp {
+    if let timestamp = header.options.timestamp {
+      guard usesTimestamps else { return true }
       let difference = Int32(bitPattern: timestamp.value &- recentTimestamp)
       if difference != 0 { return difference > 0 }
     }
@@ -436,13 +468,15 @@ package struct TCPEndpoint: BitwiseCopyable {
   ) -> SegmentOutcome {
     state = .timeWait
     send.discard(memory: &memory)
+    wakeAt = .distantFuture
     guard finishTaken else { return [] }
-    timeWaitUntil = now + timeWait
+    restartTimeWait(at: now)
     return .timeWait
   }
 
   private mutating func restartTimeWait(at now: MonotonicInstant) {
-    if state == .timeWait, finishTaken { timeWaitUntil = now + timeWait }
+    guard state == .timeWait, finishTaken else { return }
+    wakeAt = now + .milliseconds(Int(timeWaitMilliseconds))
   }
 
   // MARK: Deadlines
@@ -451,16 +485,20 @@ package struct TCPEndpoint: BitwiseCopyable {
   package var nextDeadline: MonotonicInstant {
     min(
       min(send.retransmitAt, min(send.reorderAt, send.recovery.tailProbeAt)),
-      min(receive.acknowledgeAt, min(receive.window.reliefAt, timeWaitUntil)))
+      min(receive.acknowledgeAt, min(receive.window.reliefAt, wakeAt)))
   }
 
-  /// - Returns: `.transmit`, or `.closed` when TIME-WAIT is over or the peer is given up.
+  /// - Returns: `.transmit`, or `.closed` when TIME-WAIT is over or, with `.gone`, the peer is given
+  ///   up.
   package mutating func handleDeadline(
     at now: MonotonicInstant, memory: inout TCPMemory
   ) -> SegmentOutcome {
-    if timeWaitUntil <= now {
-      release(memory: &memory)
-      return .closed
+    if wakeAt <= now {
+      if state == .timeWait {
+        release(memory: &memory)
+        return .closed
+      }
+      guard keepaliveDeadline(at: now) else { return giveUp(memory: &memory) }
     }
     receive.acknowledgmentIsDue(at: now)
     let relief: SegmentOutcome = receive.reliefIsDue(at: now) ? .relieve : []
@@ -469,20 +507,21 @@ package struct TCPEndpoint: BitwiseCopyable {
       guard send.retransmitAt <= now else { break }
       send.retransmitAt = .distantFuture
       send.unanswered += 1
-      guard send.unanswered <= Self.answersMax else {
-        release(memory: &memory)
-        return .closed
-      }
+      guard send.unanswered <= Self.answersMax else { return giveUp(memory: &memory) }
       answerDue = true
     case .established, .finWait1, .closing, .closeWait, .lastAck:
       send.reorderingDeadline(at: now, memory: &memory)
       send.tailProbeDeadline(at: now)
       guard send.retransmissionDeadline(at: now, memory: &memory) else {
-        release(memory: &memory)
-        return .closed
+        return giveUp(memory: &memory)
       }
     case .listen, .finWait2, .timeWait, .closed: break
     }
     return relief.union(.transmit)
+  }
+
+  private mutating func giveUp(memory: inout TCPMemory) -> SegmentOutcome {
+    release(memory: &memory)
+    return [.closed, .gone]
   }
 }

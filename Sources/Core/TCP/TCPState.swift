@@ -67,6 +67,8 @@ package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
   package static let reincarnated = SegmentOutcome(rawValue: 1 << 9)
   /// What the target has not taken must be taken by its socket now (`ReceiveWindow`).
   package static let relieve = SegmentOutcome(rawValue: 1 << 10)
+  /// Beside `closed`: the peer did not answer any more.
+  package static let gone = SegmentOutcome(rawValue: 1 << 12)
 }
 
 /// A checked segment.
@@ -99,12 +101,15 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
   package var algorithm: CongestionControl.Algorithm
   /// 2·MSL (RFC 9293 §3.6.1), shorter as kernels have it.
   package var timeWait: Interval
+  /// Silence after which a client is asked whether it is there (RFC 9293 §3.8.4); zero: never.
+  package var keepalive: Interval
 
   package init(
     segmentOctets: UInt16, windowOctets: UInt32 = 960 * 1024,
     windowOctetsMax: UInt32 = UInt32(ReceiveStore.windowOctetsMax),
     sendBufferOctets: UInt32 = 4 << 20, sendBufferOctetsMax: UInt32 = 16 << 20,
-    algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60)
+    algorithm: CongestionControl.Algorithm = .cubic, timeWait: Interval = .seconds(60),
+    keepalive: Interval = .zero
   ) {
     self.segmentOctets = segmentOctets
     self.windowOctets = min(windowOctets, UInt32(ReceiveStore.windowOctetsMax))
@@ -113,6 +118,7 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
     self.sendBufferOctetsMax = max(sendBufferOctets, sendBufferOctetsMax)
     self.algorithm = algorithm
     self.timeWait = timeWait
+    self.keepalive = keepalive
   }
 }
 

@@ -58,6 +58,8 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case outOfWindow
   case badAcknowledgment
   case pawsRejected
+  case challenged
+  case resetInTimeWait
   case targetWriteFailed
 
   // ICMP.
@@ -115,6 +117,8 @@ extension DropReason {
     case .outOfWindow: "out-of-window"
     case .badAcknowledgment: "bad-acknowledgment"
     case .pawsRejected: "paws-rejected"
+    case .challenged: "challenged"
+    case .resetInTimeWait: "reset-in-time-wait"
     case .targetWriteFailed: "target-write-failed"
     case .icmpIgnored: "icmp-ignored"
     case .icmpBadChecksum: "icmp-bad-checksum"
@@ -155,7 +159,7 @@ extension DropReason {
     case .badTransportChecksum: "the TCP or UDP checksum is wrong"
     case .badTransportLength: "the TCP or UDP header states an impossible length"
     case .badTCPOptions: "a TCP option states an impossible length"
-    case .badTCPFlags: "SYN is combined with FIN or RST"
+    case .badTCPFlags: "SYN is combined with FIN or RST, or ACK is missing"
     case .zeroPort: "a port is zero"
     case .datagramTooLarge: "the datagram is larger than the way out takes"
     case .notForUs: "no rule covers the destination address"
@@ -169,7 +173,9 @@ extension DropReason {
     case .duplicateSYN: "a SYN repeats one that is still being connected"
     case .outOfWindow: "the segment lies outside of the receive window"
     case .badAcknowledgment: "the segment acknowledges what was never sent"
-    case .pawsRejected: "the segment's timestamp is older than the flow's (RFC 7323 §5)"
+    case .pawsRejected: "the segment's timestamp is older than the flow's, or missing (RFC 7323)"
+    case .challenged: "a SYN or reset within a flow may be forged, its sender is asked (RFC 5961)"
+    case .resetInTimeWait: "a reset came to an endpoint that rests in TIME-WAIT (RFC 1337)"
     case .targetWriteFailed: "the target's socket refused a datagram"
     case .icmpIgnored: "the ICMP message asks for nothing that is answered or acted on"
     case .icmpBadChecksum: "the ICMP checksum is wrong"

@@ -73,6 +73,9 @@ extension WorkerLoop {
         help: "Times that a stalled target's socket was made to take what was kept for it.",
         value: c.reliefs),
       CounterSample(
+        name: "flows_gone", help: "TCP flows whose client did not answer any more.",
+        value: c.flowsGone),
+      CounterSample(
         name: "refusals", help: "Packets refused because no rule covers their port.",
         value: c.refusals),
       CounterSample(

@@ -2,6 +2,7 @@ import Kernel
 import Logging
 import Primitives
 import Stack
+import TCP
 import Wire
 
 // The two passes over the flows that want something, and the kernel sockets they are about.
@@ -82,7 +83,9 @@ extension WorkerLoop {
     do throws(SystemError) {
       switch target.transport {
       case .tcp:
-        switch try TargetSocket.dialTCP(target.address, port: target.port) {
+        switch try TargetSocket.dialTCP(
+          target.address, port: target.port, keepalive: keepalive(slot))
+        {
         case .connected(let socket): try adopt(socket, slot, connected: true)
         case .inProgress(let socket): try adopt(socket, slot, connected: false)
         }
@@ -99,6 +102,16 @@ extension WorkerLoop {
       case .udp: stack.sessionFailed(slot, failure: failure, at: now)
       }
     }
+  }
+
+  /// The rule's keep-alive in the kernel's terms: the target is asked as the client is.
+  private func keepalive(_ slot: UInt32) -> SocketKeepalive? {
+    let idle = stack.keepalive(slot)
+    guard idle > .zero else { return nil }
+    func seconds(_ interval: Interval) -> Int { (interval.milliseconds + 999) / 1000 }
+    return SocketKeepalive(
+      idle: seconds(idle), spacing: seconds(TCPEndpoint.keepaliveSpacing(idle)),
+      probes: TCPEndpoint.keepaliveProbesMax)
   }
 
   private mutating func adopt(

@@ -2,7 +2,7 @@
 //
 // It has the size of its descriptor's number and no state besides: whether a connection stands, what
 // was shut down and what is still owed is the relay's knowledge. Every call is one system call, except
-// the dial, whose three options cannot be combined. Nothing raises SIGPIPE.
+// the dial, whose options cannot be combined. Nothing raises SIGPIPE.
 // Choice of source address, marks and namespaces are left out until rules have them.
 
 import CLinux
@@ -15,6 +15,22 @@ package enum Dial: ~Copyable, Sendable {
   case connected(TargetSocket)
   /// The answer comes as writability: then `pendingError()` tells which it was.
   case inProgress(TargetSocket)
+}
+
+/// When the kernel asks whether a silent target is there (SO_KEEPALIVE, tcp(7)), whole seconds.
+package struct SocketKeepalive: Sendable, Equatable {
+  /// Silence before the first question (TCP_KEEPIDLE), 1 to 32 767.
+  package var idle: Int
+  /// Between two questions (TCP_KEEPINTVL), 1 to 32 767.
+  package var spacing: Int
+  /// Questions without an answer (TCP_KEEPCNT), 1 to 127.
+  package var probes: Int
+
+  package init(idle: Int, spacing: Int, probes: Int) {
+    self.idle = idle
+    self.spacing = spacing
+    self.probes = probes
+  }
 }
 
 /// A connected TCP or UDP socket; closed at its owner's end.
@@ -30,14 +46,21 @@ package struct TargetSocket: ~Copyable, Sendable {
   /// Begins a TCP connection: TCP_NODELAY, since the relay writes whole batches; SO_OOBINLINE, since an
   /// urgent octet is an octet of the stream (RFC 6093 §3.1).
   ///
+  /// - Parameter keepalive: nil: the socket never asks.
   /// - Throws: what connect(2) said at once, such as no route or no port left; a refusal by a
   ///   loopback target comes this way too.
   package static func dialTCP(
-    _ address: IPAddress, port: UInt16
+    _ address: IPAddress, port: UInt16, keepalive: SocketKeepalive? = nil
   ) throws(SystemError) -> Dial {
     let socket = try open(address, CInt(SOCK_STREAM.rawValue))
     try socket.set(CInt(IPPROTO_TCP), TCP_NODELAY, 1)
     try socket.set(SOL_SOCKET, SO_OOBINLINE, 1)
+    if let keepalive {
+      try socket.set(CInt(IPPROTO_TCP), TCP_KEEPIDLE, CInt(clamping: keepalive.idle))
+      try socket.set(CInt(IPPROTO_TCP), TCP_KEEPINTVL, CInt(clamping: keepalive.spacing))
+      try socket.set(CInt(IPPROTO_TCP), TCP_KEEPCNT, CInt(clamping: keepalive.probes))
+      try socket.set(SOL_SOCKET, SO_KEEPALIVE, 1)
+    }
     let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
     if result == 0 { return .connected(socket) }
     let code = errno
@@ -104,6 +127,22 @@ package struct TargetSocket: ~Copyable, Sendable {
       return SystemError(.getsockopt)
     }
     return code == 0 ? nil : SystemError(code: code, call: .pending)
+  }
+
+  /// Whether, and when, the kernel asks a silent target; nil: never.
+  package func keepalive() -> SocketKeepalive? {
+    guard option(SOL_SOCKET, SO_KEEPALIVE) == 1,
+      let idle = option(CInt(IPPROTO_TCP), TCP_KEEPIDLE),
+      let spacing = option(CInt(IPPROTO_TCP), TCP_KEEPINTVL),
+      let probes = option(CInt(IPPROTO_TCP), TCP_KEEPCNT)
+    else { return nil }
+    return SocketKeepalive(idle: idle, spacing: spacing, probes: probes)
+  }
+
+  private func option(_ level: CInt, _ option: CInt) -> Int? {
+    var value: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    return getsockopt(number, level, option, &value, &length) == 0 ? Int(value) : nil
   }
 
   /// The address and port that the kernel chose for this side; nil when it does not say.
