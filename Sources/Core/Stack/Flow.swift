@@ -86,9 +86,12 @@ struct Flow: BitwiseCopyable {
   var targetPort: UInt16
   /// The number of `target` among the addresses of the rule's target.
   var attempt: UInt8
+  /// How it ended, or will: the first cause that was seen.
+  var end = FlowEnd.none
   var wants: FlowWants = []
   var marks: FlowMarks = []
   var relay = Relay()
+  var telling = FlowEnd.Telling.notYet
   var hash: UInt32
   var generation: UInt32
   var rule: UInt32

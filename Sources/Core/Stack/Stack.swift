@@ -113,6 +113,9 @@ package struct Stack: ~Copyable {
   /// Flows that wait for payload memory.
   var starvedCount = 0
   var fragmentIdentification: UInt32 = 0
+  /// Clients of this turn that got no flow, at most `turnedAwayMax`, and how many more there were.
+  package internal(set) var turnedAway: [TurnedAway] = []
+  package internal(set) var turnedAwayUntold = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false
   let capacity: Int
@@ -136,6 +139,7 @@ package struct Stack: ~Copyable {
     hash = FlowHash(settings.seed.0, settings.seed.1)
     sequenceHash = FlowHash(~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15)
     wheel = TimingWheel(capacity: capacity, origin: now)
+    turnedAway.reserveCapacity(Self.turnedAwayMax)
     quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
     _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
@@ -266,6 +270,7 @@ package struct Stack: ~Copyable {
   mutating func retire(_ slot: UInt32) {
     unlink(slot)
     wheel.disarm(slot)
+    over(slot)
     flows[slot].wants.remove(.dial)
     want(slot, .release)
   }

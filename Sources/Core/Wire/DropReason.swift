@@ -1,14 +1,13 @@
 // Why a packet, or what it asked for, came to nothing.
 //
 // Nothing is dropped silently: whoever discards counts one of these. `word` is what an operator
-// reads in metrics and logs and must not change once released; `explanation` is one clause for
-// documentation and help texts. Parsers throw a reason, everyone else counts one.
+// reads in metrics and logs and must not change once released; `explanation` is one clause that
+// stands beside the number on the status page and in portferry(1). Parsers throw a reason, everyone else counts one.
 
 /// One cause of a discard.
 package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
   // The device and its header.
   case badOffloadHeader
-  case oversizedFrame
   case deviceWriteFailed
   case frameQueueFull
 
@@ -27,7 +26,6 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case fragmentECNMixed
   case fragmentTimeout
   case reassemblyFull
-  case hopLimitExceeded
   case unsupportedProtocol
   case martianSource
   case martianDestination
@@ -45,7 +43,6 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   // Finding the flow.
   case notForUs
   case noRule
-  case denied
   case unknownFlow
   case flowTableFull
   case ruleFull
@@ -70,7 +67,6 @@ extension DropReason {
   package var word: String {
     switch self {
     case .badOffloadHeader: "bad-offload-header"
-    case .oversizedFrame: "oversized-frame"
     case .deviceWriteFailed: "device-write-failed"
     case .frameQueueFull: "frame-queue-full"
     case .truncatedHeader: "truncated-header"
@@ -87,7 +83,6 @@ extension DropReason {
     case .fragmentECNMixed: "fragment-ecn-mixed"
     case .fragmentTimeout: "fragment-timeout"
     case .reassemblyFull: "reassembly-full"
-    case .hopLimitExceeded: "hop-limit-exceeded"
     case .unsupportedProtocol: "unsupported-protocol"
     case .martianSource: "martian-source"
     case .martianDestination: "martian-destination"
@@ -101,7 +96,6 @@ extension DropReason {
     case .datagramTooLarge: "datagram-too-large"
     case .notForUs: "not-for-us"
     case .noRule: "no-rule"
-    case .denied: "denied"
     case .unknownFlow: "unknown-flow"
     case .flowTableFull: "flow-table-full"
     case .ruleFull: "rule-full"
@@ -122,7 +116,6 @@ extension DropReason {
   package var explanation: String {
     switch self {
     case .badOffloadHeader: "the virtio-net header is cut short or contradicts its packet"
-    case .oversizedFrame: "the frame from the device did not fit the read buffer"
     case .deviceWriteFailed: "the device refused a packet of ours"
     case .frameQueueFull: "an answer found no room among the packets waiting for the device"
     case .truncatedHeader: "the packet ends inside a header"
@@ -132,14 +125,13 @@ extension DropReason {
     case .badHeaderChecksum: "the IPv4 header checksum is wrong"
     case .badExtensionHeader: "an IPv6 extension header is malformed, misplaced or not understood"
     case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
-    case .fragment: "the packet is a fragment, and those are not reassembled here"
+    case .fragment: "a datagram that was put together from fragments is a fragment again"
     case .tinyFragment: "a first fragment does not hold the whole transport header"
     case .duplicateFragment: "the fragment repeats one that is already here"
     case .fragmentOverlap: "fragments of one datagram overlap or disagree about its end"
     case .fragmentECNMixed: "of one datagram's fragments one says congestion, one not ECN-capable"
     case .fragmentTimeout: "not all fragments of a datagram came in time"
     case .reassemblyFull: "a bound on what may wait for missing fragments is reached"
-    case .hopLimitExceeded: "the hop limit or time to live is zero"
     case .unsupportedProtocol: "the payload is not TCP, UDP, ICMP or ICMPv6"
     case .martianSource: "the source address cannot belong to a host"
     case .martianDestination: "the destination address cannot be one of ours"
@@ -152,12 +144,11 @@ extension DropReason {
     case .zeroPort: "a port is zero"
     case .datagramTooLarge: "the datagram is larger than the way out takes"
     case .notForUs: "no rule covers the destination address"
-    case .noRule: "no rule covers the destination port"
-    case .denied: "the rule does not allow this client"
-    case .unknownFlow: "the segment belongs to no flow"
-    case .flowTableFull: "max_flows are open"
-    case .ruleFull: "the rule has max_connections open"
-    case .memoryFull: "the payload pool is spent"
+    case .noRule: "a rule covers the destination address, none its port"
+    case .unknownFlow: "a TCP segment other than a SYN belongs to no flow"
+    case .flowTableFull: "there are as many flows as daemon.max_flows, or open files, allow"
+    case .ruleFull: "the rule has as many flows as its max_connections allows"
+    case .memoryFull: "the memory for payload of all flows together is spent"
     case .noSocket: "no kernel socket could be made for the flow"
     case .duplicateSYN: "a SYN repeats one that is still being connected"
     case .outOfWindow: "the segment lies outside of the receive window"
@@ -166,7 +157,7 @@ extension DropReason {
     case .targetWriteFailed: "the target's socket refused a datagram"
     case .icmpIgnored: "the ICMP message asks for nothing that is answered"
     case .icmpBadChecksum: "the ICMP checksum is wrong"
-    case .rateLimited: "a rate limit is exceeded"
+    case .rateLimited: "an ICMP error was due, and too many were sent lately"
     }
   }
 }

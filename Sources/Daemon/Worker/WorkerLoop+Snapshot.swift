@@ -71,20 +71,4 @@ extension WorkerLoop {
         name: "icmp_errors_sent", help: "ICMP errors sent to clients.", value: c.icmpErrors),
     ]
   }
-
-  /// One line per flow, at its end.
-  func logEnd(_ slot: UInt32) {
-    let view = stack.flowView(slot, at: now)
-    log.info(
-      "flow ended",
-      metadata: [
-        "protocol": "\(view.tuple.transport)",
-        "client": "\(view.tuple.client.endpoint(port: view.tuple.clientPort))",
-        "virtual": "\(view.tuple.virtual.endpoint(port: view.tuple.virtualPort))",
-        "target": "\(view.target.endpoint(port: view.targetPort))",
-        "rule": "\(stack.rules.entries[Int(view.rule)]?.rule.name ?? "")",
-        "up": "\(view.octetsUp)", "down": "\(view.octetsDown)",
-        "milliseconds": "\(view.age.milliseconds)",
-      ])
-  }
 }
