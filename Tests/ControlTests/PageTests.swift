@@ -16,7 +16,8 @@ import Worker
       "<title>Portferry on ferry0</title>", "<dt>version</dt><dd>1.2.3</dd>",
       "<dt>up for</dt><dd>1 d 1 h</dd>", "<dt>flows</dt><dd>1 of 100</dd>",
       "<td>10.77.0.2:40000</td>", "<td>[fd00::10]:80</td>", "<td class=\"n\">1.9 MiB</td>",
-      "<td>no-rule</td><td class=\"n\">5</td>", "Without an address: web.",
+      "<td>no-rule</td><td class=\"n\">5</td><td class=\"w\">nobody &lt;is&gt; there</td>",
+      "Without an address: web.",
     ] { #expect(page.contains(cell), "\(cell)") }
     #expect(!page.contains("zero-port"))
   }

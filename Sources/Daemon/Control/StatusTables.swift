@@ -9,8 +9,16 @@ struct StatusTable: Equatable {
     var title: String
     /// Numbers stand at the right of their column.
     var isNumber = false
+    /// Sentences may be broken into lines.
+    var isSentence = false
 
     init(_ title: String) { self.title = title }
+
+    static func sentence(_ title: String) -> Column {
+      var column = Column(title)
+      column.isSentence = true
+      return column
+    }
 
     static func number(_ title: String) -> Column {
       var column = Column(title)
@@ -89,14 +97,14 @@ extension StatusReport {
 
   private var dropTable: StatusTable {
     StatusTable(
-      title: "Drops", columns: [.init("reason"), .number("packets")],
-      rows: drops.filter { $0.value > 0 }.map { [$0.reason, "\($0.value)"] },
+      title: "Drops", columns: [.init("reason"), .number("packets"), .sentence("meaning")],
+      rows: drops.filter { $0.value > 0 }.map { [$0.reason, "\($0.value)", $0.explanation] },
       empty: "Nothing was dropped.")
   }
 
   private var counterTable: StatusTable {
     StatusTable(
-      title: "Counters", columns: [.init("counter"), .number("value"), .init("meaning")],
+      title: "Counters", columns: [.init("counter"), .number("value"), .sentence("meaning")],
       rows: counters.map { [$0.name, "\($0.value)", $0.help] }, empty: "No counter.")
   }
 }

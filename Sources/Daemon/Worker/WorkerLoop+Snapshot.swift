@@ -30,7 +30,9 @@ extension WorkerLoop {
     let drops = stack.drops
     return WorkerSnapshot(
       flowCount: stack.flowCount, flows: flows, rules: rules, counters: counterSamples(),
-      drops: DropReason.allCases.map { DropSample(reason: $0.word, value: drops[$0]) })
+      drops: DropReason.allCases.map {
+        DropSample(reason: $0.word, explanation: $0.explanation, value: drops[$0])
+      })
   }
 
   private func counterSamples() -> [CounterSample] {
