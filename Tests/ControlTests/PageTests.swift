@@ -129,6 +129,18 @@ import Worker
     ] as [(UInt64, String)])
   func octets(count: UInt64, text: String) { #expect(StatusUnits.octets(count) == text) }
 
+  @Test("a long list is cut between two of its items, and says how many are left")
+  func lists() {
+    #expect(StatusUnits.list("10.77.0.10:80, [fd77::10]:80") == "10.77.0.10:80, [fd77::10]:80")
+    let items = (1...4096).map { "10.77.4.1:\($0)" }
+    let text = StatusUnits.list(items.joined(separator: ", "))
+    #expect(text.hasPrefix("10.77.4.1:1, 10.77.4.1:2, "))
+    #expect(text.hasSuffix(", 10.77.4.1:6 and 4090 more"))
+    let one = String(repeating: "a", count: 200)
+    #expect(StatusUnits.list(one) == one)
+    #expect(StatusUnits.list(one + ", b") == one + " and 1 more")
+  }
+
   @Test(
     "durations have their two largest units",
     arguments: [

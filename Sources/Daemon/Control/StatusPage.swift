@@ -100,11 +100,11 @@ enum StatusPage {
     section{padding:.9rem 1rem;margin:0 0 1rem}
     .scroll{overflow-x:auto}
     table{border-collapse:collapse;width:100%;font-size:.9rem}
-    th,td{padding:.3rem .7rem .3rem 0;text-align:left;white-space:nowrap}
+    th,td{padding:.3rem .7rem .3rem 0;text-align:left;white-space:nowrap;vertical-align:top}
     th{font-weight:600;color:var(--soft);border-bottom:1px solid var(--line)}
     tbody tr+tr td{border-top:1px solid var(--line)}
     .n{text-align:right;font-variant-numeric:tabular-nums}
-    .w{white-space:normal;width:100%}
+    .w{white-space:normal;width:100%;min-width:11rem}
     .empty{margin:0;color:var(--soft)}
     .notice{margin:0 0 1rem;padding:.6rem .9rem;border-radius:10px;color:var(--warn);\
     background:var(--warnpaper)}

@@ -65,12 +65,13 @@ extension StatusReport {
     StatusTable(
       title: "Rules",
       columns: [
-        .init("rule"), .init("listens on"), .init("leads to"), .number("flows"),
+        .init("rule"), .sentence("listens on"), .init("leads to"), .number("flows"),
         .number("accepted"), .number("refused"), .number("up"), .number("down"),
       ],
       rows: rules.map { rule in
         [
-          rule.retired ? "\(rule.name) (retired)" : rule.name, rule.listen, rule.target,
+          rule.retired ? "\(rule.name) (retired)" : rule.name,
+          StatusUnits.list(rule.listen), rule.target,
           "\(rule.activeFlows)", "\(rule.acceptedTotal)", "\(rule.refusedTotal)",
           StatusUnits.octets(rule.octetsUp), StatusUnits.octets(rule.octetsDown),
         ]
@@ -105,7 +106,11 @@ extension StatusReport {
   private var counterTable: StatusTable {
     StatusTable(
       title: "Counters", columns: [.init("counter"), .number("value"), .sentence("meaning")],
-      rows: counters.map { [$0.name, "\($0.value)", $0.help] }, empty: "No counter.")
+      rows: counters.map { counter in
+        let isOctets = counter.name.contains("octets")
+        let value = isOctets ? StatusUnits.octets(counter.value) : "\(counter.value)"
+        return [counter.name, value, counter.help]
+      }, empty: "No counter.")
   }
 }
 
@@ -125,6 +130,23 @@ package enum StatusUnits {
     // Tenths of the unit below first: the remainder times ten can pass 64 bits.
     let tenths = (count % divisor) / max(1, divisor >> 10) * 10 / 1024
     return "\(whole).\(tenths) \(names[unit])"
+  }
+
+  /// The beginning of a list joined by ", ", and how many more there are: a rule may have thousands
+  /// of patterns.
+  package static func list(_ text: String) -> String {
+    let charactersMax = 80
+    guard text.utf8.count > charactersMax else { return text }
+    let items = text.split(separator: ", ")
+    var shown = items.prefix(1).map(String.init)
+    var characters = shown.first?.utf8.count ?? 0
+    for item in items.dropFirst() {
+      characters += 2 + item.utf8.count
+      guard characters <= charactersMax else { break }
+      shown.append(String(item))
+    }
+    let left = items.count - shown.count
+    return shown.joined(separator: ", ") + (left > 0 ? " and \(left) more" : "")
   }
 
   /// The two largest units: `3 d 4 h`, `2 min 5 s`, `12 s`, `40 ms`.

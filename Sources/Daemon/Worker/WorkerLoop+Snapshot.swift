@@ -65,7 +65,7 @@ extension WorkerLoop {
         name: "flows_evicted", help: "Idle flows that made room for new ones.",
         value: c.flowsEvicted),
       CounterSample(
-        name: "refusals", help: "Packets refused because no rule covers their port.",
+        name: "refusals", help: "Packets refused because no rule or no flow is for them.",
         value: c.refusals),
       CounterSample(
         name: "echo_replies", help: "Pings answered for covered addresses.", value: c.echoReplies),
