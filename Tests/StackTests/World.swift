@@ -66,6 +66,8 @@ final class World {
   var sockets: [UInt32: FakeSocket] = [:]
   /// Of flows that ended, in order.
   var ended: [FakeSocket] = []
+  /// How flows ended, as told to their owner, in order.
+  var ends: [FlowEnd] = []
   var dials: [(transport: TransportProtocol, address: IPAddress, port: UInt16)] = []
   var replies: [Reply] = []
   private var buffers: [UnsafeMutableRawBufferPointer] = []
@@ -185,6 +187,7 @@ final class World {
       }
       let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
       if !end.isEmpty { close(slot, abort: end.contains(.resetTarget)) }
+      if let why = stack.takeEnd(slot) { ends.append(why) }
       if end.contains(.release) { stack.release(slot) }
       stack.endRequest(released: end.contains(.release))
     }

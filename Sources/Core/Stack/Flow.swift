@@ -77,7 +77,7 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   /// Found the payload pool spent.
   static let starved = FlowMarks(rawValue: 1024)
   /// The client has not answered yet.
-  static let halfOpen = FlowMarks(rawValue: 4096)
+  static let halfOpen = FlowMarks(rawValue: 16384)
   /// One of the target's addresses refused.
   static let refused = FlowMarks(rawValue: 2048)
   /// The session's datagrams may leave towards the target in fragments.
@@ -94,9 +94,12 @@ struct Flow: BitwiseCopyable {
   var targetPort: UInt16
   /// The number of `target` among the addresses of the rule's target.
   var attempt: UInt8
+  /// How it ended, or will: the first cause that was seen.
+  var end = FlowEnd.none
   var wants: FlowWants = []
   var marks: FlowMarks = []
   var relay = Relay()
+  var telling = FlowEnd.Telling.notYet
   var hash: UInt32
   var generation: UInt32
   var rule: UInt32

@@ -53,7 +53,7 @@ extension Stack {
     guard flows[slot].isTCP else {
       if wantedDeadline(slot) <= now {
         counters.flowsExpired += 1
-        end(slot)
+        end(slot, .idle)
       } else {
         schedule(slot)
       }
@@ -61,8 +61,10 @@ extension Stack {
     }
     if flows[slot].expiresAt <= now, boundReached(slot, at: now) { return }
     if endpoints[Int(slot)].nextDeadline <= now {
-      react(
-        endpoints[Int(slot)].handleDeadline(at: now, memory: &memory), slot, at: now)
+      let outcome = endpoints[Int(slot)].handleDeadline(at: now, memory: &memory)
+      // TIME-WAIT is over, whose end is known; otherwise the client was given up.
+      if outcome.contains(.closed) { conclude(slot, .clientLost) }
+      react(outcome, slot, at: now)
       return
     }
     schedule(slot)
@@ -84,6 +86,7 @@ extension Stack {
         return false
       }
       counters.flowsExpired += 1
+      conclude(slot, .idle)
       perform(flows[slot].relay.cut(), slot, at: now)
       return true
     case .closed:
@@ -93,7 +96,8 @@ extension Stack {
   }
 
   /// Ends a flow at once, whatever it does.
-  mutating func end(_ slot: UInt32) {
+  mutating func end(_ slot: UInt32, _ why: FlowEnd) {
+    conclude(slot, why)
     if flows[slot].isTCP {
       perform(flows[slot].relay.cut(), slot, at: .zero)
     } else {
@@ -106,7 +110,7 @@ extension Stack {
   /// Ends all flows of a rule.
   mutating func cut(rule: UInt32) {
     forEachFlow { stack, slot in
-      if stack.flows[slot].rule == rule { stack.end(slot) }
+      if stack.flows[slot].rule == rule { stack.end(slot, .reloadCut) }
     }
   }
 
@@ -121,6 +125,6 @@ extension Stack {
   /// Ends every flow: the daemon stops. Clients are reset; targets too.
   package mutating func endAll() {
     fragments.removeAll()
-    forEachFlow { stack, slot in stack.end(slot) }
+    forEachFlow { stack, slot in stack.end(slot, .stopped) }
   }
 }

@@ -1,6 +1,8 @@
 import Balancing
 import Configuration
 import Primitives
+import SocketTable
+import TCP
 import Wire
 
 // What a client meets at a port, and which of the target's addresses is dialled next.
@@ -41,6 +43,13 @@ extension Stack {
       return .nowhere(rule)
     }
     return .rule(rule, target)
+  }
+
+  /// Counts and notes a client that no rule is for.
+  mutating func meetNobody(_ tuple: FiveTuple) {
+    let isCovered = rules.table.covers(tuple.virtual)
+    memory.drops.count(isCovered ? .noRule : .notForUs)
+    turnAway(tuple, isCovered ? .noRule : .notForUs)
   }
 
   /// The first address from number `attempt` on that does not lead back to the device.

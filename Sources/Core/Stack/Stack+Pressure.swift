@@ -38,6 +38,7 @@ extension Stack {
     }
     guard heaviest != noSlot else { return }
     counters.flowsEvicted += 1
+    conclude(heaviest, .evicted)
     perform(flows[heaviest].relay.cut(), heaviest, at: now)
   }
 

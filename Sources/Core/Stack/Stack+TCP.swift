@@ -50,11 +50,13 @@ extension Stack {
   /// Carries out what a segment or a deadline meant.
   mutating func react(_ outcome: SegmentOutcome, _ slot: UInt32, at now: MonotonicInstant) {
     if outcome.contains(.reset) {
+      conclude(slot, .clientReset)
       perform(flows[slot].relay.clientReset(), slot, at: now)
       return
     }
     if outcome.contains(.closed) {
       if outcome.contains(.gone) { counters.flowsGone += 1 }
+      conclude(slot, outcome.contains(.gone) ? .clientLost : .finished)
       perform(flows[slot].relay.clientClosed(), slot, at: now)
       return
     }
@@ -67,6 +69,8 @@ extension Stack {
       timeWaitCount += 1
       rules.figures(flows[slot].rule).pointee.resting += 1
       yieldLast(slot)
+      conclude(slot, .finished)
+      over(slot)
     }
     if outcome.contains(.payload) {
       settleNeeded = true
@@ -101,14 +105,16 @@ extension Stack {
     }
     switch meet(tuple) {
     case .nobody:
-      memory.drops.count(rules.table.covers(tuple.virtual) ? .noRule : .notForUs)
+      meetNobody(tuple)
       if settings.unmatched == .reject { refuse(segment, tuple) }
     case .nowhere(let rule):
       rules.figures(rule).pointee.refusedTotal += 1
+      turnAway(tuple, .noTarget, rule: rule)
       refuse(segment, tuple)
     case .full(let rule):
       rules.figures(rule).pointee.refusedTotal += 1
       memory.drops.count(.ruleFull)
+      turnAway(tuple, .ruleFull, rule: rule)
     case .rule(let rule, let target):
       if isFlooded(rule) {
         answerByCookie(segment.header, tuple, rule, at: now)
@@ -137,10 +143,12 @@ extension Stack {
   ) {
     guard dialingCount < Self.dialingMax else {
       memory.drops.count(.noSocket)
+      turnAway(tuple, .noSocket, rule: rule)
       return
     }
     guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
       memory.drops.count(.flowTableFull)
+      turnAway(tuple, .flowTableFull, rule: rule)
       return
     }
     let secrets = initialSequence.secrets(of: tuple)

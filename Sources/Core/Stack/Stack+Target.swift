@@ -71,8 +71,10 @@ extension Stack {
     if case .refused = failure { flows[slot].marks.insert(.refused) }
     if dialNext(slot, after: failure, at: now) { return }
     rules.figures(flows[slot].rule).pointee.refusedTotal += 1
-    switch flows[slot].marks.contains(.refused) || !endpoints[Int(slot)].isHeld ? .refused : failure
-    {
+    let told = flows[slot].marks.contains(.refused) ? .refused : failure
+    conclude(slot, FlowEnd(told))
+    // who was answered already can only be reset
+    switch endpoints[Int(slot)].isHeld ? told : .refused {
     case .refused: sendReset(slot)
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
@@ -162,17 +164,26 @@ extension Stack {
 
   /// Writing failed for good. What the target said before it went is still to be read, as fast as
   /// the client takes it; its end, whatever it looks like, is then a reset.
-  package mutating func targetWriteFailed(_ slot: UInt32, at now: MonotonicInstant) {
-    guard flows[slot].relay.readsTarget else { return targetFailed(slot, at: now) }
+  /// - Parameter lost: it fell silent, rather than reset the connection.
+  package mutating func targetWriteFailed(
+    _ slot: UInt32, lost: Bool = false, at now: MonotonicInstant
+  ) {
+    guard flows[slot].relay.readsTarget else { return targetFailed(slot, lost: lost, at: now) }
+    conclude(slot, lost ? .targetLost : .targetReset)
     flows[slot].marks.insert([.broken, .readable, .readToEnd])
     flows[slot].marks.remove(.writable)
     want(slot, .read)
   }
 
   /// Reading failed for good: the target reset the connection, or is gone.
-  package mutating func targetFailed(_ slot: UInt32, at now: MonotonicInstant) {
+  /// - Parameter lost: it fell silent, rather than reset the connection.
+  package mutating func targetFailed(
+    _ slot: UInt32, lost: Bool = false, at now: MonotonicInstant
+  ) {
     flows[slot].marks.subtract([.readable, .writable])
-    perform(flows[slot].relay.targetReset(), slot, at: now)
+    let actions = flows[slot].relay.targetReset()
+    if !actions.isEmpty { conclude(slot, lost ? .targetLost : .targetReset) }
+    perform(actions, slot, at: now)
     schedule(slot)
   }
 

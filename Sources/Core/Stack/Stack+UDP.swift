@@ -23,17 +23,19 @@ extension Stack {
     } else {
       switch meet(tuple) {
       case .nobody:
-        memory.drops.count(rules.table.covers(tuple.virtual) ? .noRule : .notForUs)
+        meetNobody(tuple)
         counters.refusals += 1
         if settings.unmatched == .reject { sendUnreachable(.port, about: arrival, at: now) }
         return
       case .nowhere(let rule):
         rules.figures(rule).pointee.refusedTotal += 1
+        turnAway(tuple, .noTarget, rule: rule)
         sendUnreachable(.port, about: arrival, at: now)
         return
       case .full(let rule):
         rules.figures(rule).pointee.refusedTotal += 1
         memory.drops.count(.ruleFull)
+        turnAway(tuple, .ruleFull, rule: rule)
         return
       case .rule(let rule, let target):
         guard let fresh = openSession(tuple, value, rule, target, at: now) else { return }
@@ -59,6 +61,7 @@ extension Stack {
       let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
     else {
       memory.drops.count(.flowTableFull)
+      turnAway(tuple, .flowTableFull, rule: rule)
       return nil
     }
     udpCount += 1
@@ -170,6 +173,6 @@ extension Stack {
     case .exhausted: memory.drops.count(.noSocket)
     case .tooBig(let mtu): sendTooBig(targetMTU: mtu, aboutFlow: slot, at: now)
     }
-    if !isOpen { end(slot) }
+    if !isOpen { end(slot, .init(failure)) }
   }
 }

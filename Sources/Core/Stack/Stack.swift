@@ -126,6 +126,9 @@ package struct Stack: ~Copyable {
   /// When the pool may be looked at again: see `relievePressure`.
   var pressureLookAt = MonotonicInstant.zero
   var fragmentIdentification: UInt32 = 0
+  /// Clients of this turn that got no flow, at most `turnedAwayMax`, and how many more there were.
+  package internal(set) var turnedAway: [TurnedAway] = []
+  package internal(set) var turnedAwayUntold = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false
   let capacity: Int
@@ -152,6 +155,7 @@ package struct Stack: ~Copyable {
     cookies = SYNCookies(
       secret: (settings.seed.0 ^ 0xC00C_1E5E_C4E7_0001, ~settings.seed.1 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)
+    turnedAway.reserveCapacity(Self.turnedAwayMax)
     quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
     _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
@@ -282,6 +286,7 @@ package struct Stack: ~Copyable {
   mutating func retire(_ slot: UInt32) {
     unlink(slot)
     wheel.disarm(slot)
+    over(slot)
     flows[slot].wants.remove(.dial)
     want(slot, .release)
   }

@@ -62,7 +62,7 @@ extension Stack {
     guard slot != noSlot else { return false }
     counters.flowsEvicted += 1
     leaveYielding(slot)
-    end(slot)
+    end(slot, .evicted)
     return true
   }
 }

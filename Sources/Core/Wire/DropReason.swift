@@ -1,14 +1,14 @@
 // Why a packet, or what it asked for, came to nothing.
 //
 // Nothing is dropped silently: whoever discards counts one of these. `word` is what an operator
-// reads in metrics and logs and must not change once released; `explanation` is one clause for
-// documentation and help texts. Parsers throw a reason, everyone else counts one.
+// reads in metrics and logs and must not change once released; `explanation` is one clause, which
+// stands beside the number on the status page, and after the word in portferry(1). Parsers throw a
+// reason, everyone else counts one.
 
 /// One cause of a discard.
 package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
   // The device and its header.
   case badOffloadHeader
-  case oversizedFrame
   case deviceWriteFailed
   case frameQueueFull
 
@@ -46,7 +46,6 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   // Finding the flow.
   case notForUs
   case noRule
-  case denied
   case unknownFlow
   case flowTableFull
   case ruleFull
@@ -75,7 +74,6 @@ extension DropReason {
   package var word: String {
     switch self {
     case .badOffloadHeader: "bad-offload-header"
-    case .oversizedFrame: "oversized-frame"
     case .deviceWriteFailed: "device-write-failed"
     case .frameQueueFull: "frame-queue-full"
     case .truncatedHeader: "truncated-header"
@@ -107,7 +105,6 @@ extension DropReason {
     case .datagramTooLarge: "datagram-too-large"
     case .notForUs: "not-for-us"
     case .noRule: "no-rule"
-    case .denied: "denied"
     case .unknownFlow: "unknown-flow"
     case .flowTableFull: "flow-table-full"
     case .ruleFull: "rule-full"
@@ -132,7 +129,6 @@ extension DropReason {
   package var explanation: String {
     switch self {
     case .badOffloadHeader: "the virtio-net header is cut short or contradicts its packet"
-    case .oversizedFrame: "the frame from the device did not fit the read buffer"
     case .deviceWriteFailed: "the device refused a packet of ours"
     case .frameQueueFull: "an answer found no room among the packets waiting for the device"
     case .truncatedHeader: "the packet ends inside a header"
@@ -144,7 +140,7 @@ extension DropReason {
     case .badIPOptions: "the IPv4 options do not fill their header"
     case .sourceRouted: "the packet names its own way: a source route, or a routing header"
     case .badFragment: "a fragment is empty, ends off an 8-octet border or beyond 65535 octets"
-    case .fragment: "the packet is a fragment, and those are not reassembled here"
+    case .fragment: "a datagram that was put together from fragments is a fragment again"
     case .tinyFragment: "a first fragment does not hold the whole transport header"
     case .duplicateFragment: "the fragment repeats one that is already here"
     case .fragmentOverlap: "fragments of one datagram overlap or disagree about its end"
@@ -163,13 +159,12 @@ extension DropReason {
     case .zeroPort: "a port is zero"
     case .datagramTooLarge: "the datagram is larger than the way out takes"
     case .notForUs: "no rule covers the destination address"
-    case .noRule: "no rule covers the destination port"
-    case .denied: "the rule does not allow this client"
-    case .unknownFlow: "the segment belongs to no flow"
-    case .flowTableFull: "max_flows are open"
-    case .ruleFull: "the rule has max_connections open"
-    case .memoryFull: "the payload pool is spent"
-    case .noSocket: "no kernel socket could be made for the flow"
+    case .noRule: "a rule covers the destination address, none its port"
+    case .unknownFlow: "a TCP segment other than a SYN belongs to no flow"
+    case .flowTableFull: "there are as many flows as daemon.max_flows, or open files, allow"
+    case .ruleFull: "the rule has as many flows as its max_connections allows"
+    case .memoryFull: "the memory for payload of all flows together is spent"
+    case .noSocket: "no kernel socket could be had for the flow, or too many are being connected"
     case .duplicateSYN: "a SYN repeats one that is still being connected"
     case .outOfWindow: "the segment lies outside of the receive window"
     case .badAcknowledgment: "the segment acknowledges what was never sent"
@@ -181,7 +176,7 @@ extension DropReason {
     case .icmpBadChecksum: "the ICMP checksum is wrong"
     case .icmpUnmatched: "the ICMP error quotes no flow of ours, or octets that are not in flight"
     case .icmpBadMTU: "the ICMP error claims an MTU that is impossible, or not below the known one"
-    case .rateLimited: "a rate limit is exceeded"
+    case .rateLimited: "an ICMP error or a challenge ACK was due, and too many were sent lately"
     }
   }
 }

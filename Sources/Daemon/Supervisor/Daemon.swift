@@ -125,12 +125,12 @@ actor Daemon {
     if let account { try await keeper.dropPrivileges(to: account.name) }
     await resolver.watch(hostNames(of: configuration))
     tellBound(openFiles)
-    log.notice(
-      "ready",
-      metadata: [
-        "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
-        "rules": "\(configuration.forwards.count)",
-      ])
+    var fields: Logger.Metadata = [
+      "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
+      "rules": "\(configuration.forwards.count)",
+    ]
+    if let page = configuration.pageURL { fields["page"] = "\(page)" }
+    log.notice("ready", metadata: fields)
     notify { notification throws(SystemError) in try notification.ready(status: self.statusLine) }
   }
 
@@ -149,7 +149,7 @@ actor Daemon {
     let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors
     guard granted < wanted else { return }
     log.warning(
-      "fewer open files are allowed than daemon.max_flows needs; flows beyond are refused",
+      "fewer open files are allowed than daemon.max_flows needs: new clients wait when those are used",
       metadata: [
         "allowed": "\(granted)", "wanted": "\(wanted)", "flows": "\(identity.flowCountMax)",
       ])

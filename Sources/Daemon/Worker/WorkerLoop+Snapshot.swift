@@ -30,7 +30,9 @@ extension WorkerLoop {
     let drops = stack.drops
     return WorkerSnapshot(
       flowCount: stack.flowCount, flows: flows, rules: rules, counters: counterSamples(),
-      drops: DropReason.allCases.map { DropSample(reason: $0.word, value: drops[$0]) })
+      drops: DropReason.allCases.map {
+        DropSample(reason: $0.word, explanation: $0.explanation, value: drops[$0])
+      })
   }
 
   private func counterSamples() -> [CounterSample] {
@@ -76,28 +78,12 @@ extension WorkerLoop {
         name: "flows_gone", help: "TCP flows whose client did not answer any more.",
         value: c.flowsGone),
       CounterSample(
-        name: "refusals", help: "Packets refused because no rule covers their port.",
+        name: "refusals", help: "Packets refused because no rule or no flow is for them.",
         value: c.refusals),
       CounterSample(
         name: "echo_replies", help: "Pings answered for covered addresses.", value: c.echoReplies),
       CounterSample(
         name: "icmp_errors_sent", help: "ICMP errors sent to clients.", value: c.icmpErrors),
     ]
-  }
-
-  /// One line per flow, at its end.
-  func logEnd(_ slot: UInt32) {
-    let view = stack.flowView(slot, at: now)
-    log.info(
-      "flow ended",
-      metadata: [
-        "protocol": "\(view.tuple.transport)",
-        "client": "\(view.tuple.client.endpoint(port: view.tuple.clientPort))",
-        "virtual": "\(view.tuple.virtual.endpoint(port: view.tuple.virtualPort))",
-        "target": "\(view.target.endpoint(port: view.targetPort))",
-        "rule": "\(stack.rules.entries[Int(view.rule)]?.rule.name ?? "")",
-        "up": "\(view.octetsUp)", "down": "\(view.octetsDown)",
-        "milliseconds": "\(view.age.milliseconds)",
-      ])
   }
 }

@@ -65,9 +65,9 @@ extension WorkerLoop {
       if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
         closeTarget(slot, abort: end.contains(.resetTarget))
       }
+      if let why = stack.takeEnd(slot), logsFlows { logEnd(slot, why) }
       if end.contains(.release) {
         closeTarget(slot, abort: false)
-        if logsFlows { logEnd(slot) }
         stack.release(slot)
       }
       stack.endRequest(released: end.contains(.release))
@@ -155,6 +155,11 @@ extension WorkerLoop {
     return .hostUnreachable
   }
 
+  /// Whether the kernel gave a target up that it heard nothing more of.
+  private func isSilence(_ error: SystemError) -> Bool {
+    error.isTimedOut || error.isUnreachable || error.isNetworkUnreachable
+  }
+
   /// One clear line, at most every second, for what an operator must mend.
   private mutating func alarm(_ error: SystemError) {
     guard now - lastAlarm > .seconds(1) else { return }
@@ -176,8 +181,8 @@ extension WorkerLoop {
       case .wouldBlock, .endOfStream:
         stack.uploaded(slot, octets: 0, more: false, at: now)
         return
-      case .failed:
-        stack.targetWriteFailed(slot, at: now)
+      case .failed(let error):
+        stack.targetWriteFailed(slot, lost: isSilence(error), at: now)
         return
       }
     }
@@ -221,9 +226,9 @@ extension WorkerLoop {
       case .endOfStream:
         stack.targetFinished(slot, at: now)
         budget = -1
-      case .failed:
+      case .failed(let error):
         stack.downloaded(slot, octets: 0, more: false, at: now)
-        stack.targetFailed(slot, at: now)
+        stack.targetFailed(slot, lost: isSilence(error), at: now)
         budget = -1
       }
     }

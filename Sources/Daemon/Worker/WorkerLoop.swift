@@ -61,6 +61,10 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var framesWritten: UInt64 = 0
   var refusedFrames = 0
   var lastAlarm = MonotonicInstant.zero
+  /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
+  var failureLines = TokenBucket(perSecond: 10, burst: 50)
+  /// Such lines that were left out since the last one.
+  var failureLinesLeftOut = 0
 
   init(
     settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, mailbox: Mailbox,
@@ -140,6 +144,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
     targetPass()
     clientPass()
+    if !stack.turnedAway.isEmpty { logTurnedAway() }
   }
 
   /// Reads the device until it is empty, the turn's memory is used, or as many packets are read as
