@@ -32,6 +32,9 @@ extension Stack {
     forEachFlow { stack, slot in
       guard stack.flows[slot].marks.contains(.starved) else { return }
       stack.leaveStarved(slot)
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.forgetsStarvedFlow) { return }
+      #endif
       stack.want(slot, .read)
     }
   }

@@ -69,6 +69,11 @@ package struct ReceiveStore: BitwiseCopyable {
       let at = position % ChunkPool.chunkOctets
       let n = min(count - done, ChunkPool.chunkOctets - at)
       (pool.address(chunks[slot]) + at).copyMemory(from: octets + done, byteCount: n)
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.losesOctetAtChunkBorder) {
+          (pool.address(chunks[slot]) + ChunkPool.chunkOctets - 1).storeBytes(of: 0, as: UInt8.self)
+        }
+      #endif
       done += n
       position += n
     }
@@ -78,6 +83,9 @@ package struct ReceiveStore: BitwiseCopyable {
   /// Notes that [start, end) is here. False when that would need one run more than is kept; then
   /// nothing is noted.
   mutating func note(_ start: SequenceNumber, _ end: SequenceNumber) -> Bool {
+    #if PLANTED_FAULTS
+      let end = PlantedFault.isPlanted(.notesOctetTooMany) ? end + 1 : end
+    #endif
     var i = 0
     while i < runCount, runs[i].end.precedes(start) { i += 1 }
     if i == runCount || end.precedes(runs[i].start) {

@@ -65,7 +65,12 @@ package struct SendSide: BitwiseCopyable {
   var pipe: Int { scoreboard.pipe(outstanding: outstanding) }
   /// Octets that the peer's window leaves for new data.
   var windowRoom: Int {
-    max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.exceedsWindowByOne) {
+        return max(0, (unacknowledged + Int(windowOctets) + 1).distance(from: next))
+      }
+    #endif
+    return max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
   }
 
   /// SEG.SEQ of a segment without payload: SND.NXT, but not beyond the peer's window, where a probe
@@ -200,6 +205,10 @@ package struct SendSide: BitwiseCopyable {
   // MARK: What to send
 
   mutating func armRetransmission(at now: MonotonicInstant) {
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.forgetsRetransmissionTimer), outstanding > 0 { return }
+      if PlantedFault.isPlanted(.forgetsPersistTimer), outstanding == 0 { return }
+    #endif
     if retransmitAt == .distantFuture {
       retransmitAt = now + estimator.timeout(backedOff: Int(backoff))
     }
@@ -308,6 +317,11 @@ package struct SendSide: BitwiseCopyable {
     lastSentAt = now
     armRetransmission(at: now)
     let finish = finishSent && record.end == next
+    #if PLANTED_FAULTS
+      if finish, PlantedFault.isPlanted(.losesFinishWhenSentAgain) {
+        return Burst(start: record.start, octets: record.octets - 1, finish: false, push: true)
+      }
+    #endif
     return Burst(
       start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
       push: record.end == next && unsent == 0)

@@ -6,27 +6,18 @@ import Primitives
 // last the FIN; sequence numbers appear only at the edge. The sender goes back to the first
 // unacknowledged octet when its timer fires and skips what was selectively acknowledged; its flight
 // is bounded by a constant, not by congestion control. The receiver keeps segments in a dictionary by
-// their start. Whatever the stack sends that a TCP must not send is a violation, thrown at once.
+// their start. Whatever the stack sends that a TCP must not send is a violation, thrown at once. Bad
+// habits (`Oddities`) are in Peer+Oddities.
 
-/// A rule was broken; what a run ends with.
-struct Violation: Error, CustomStringConvertible {
-  var description: String
-  init(_ description: String) { self.description = description }
-}
-
-final class Peer {
-  enum Phase { case idle, opening, open, lingering, gone }
-  enum Outcome { case none, finished, resetByStack, resetByUs, gaveUp, unreachable }
-
+final class Peer: Client {
   let plan: ClientPlan
   let addressing: Addressing
   let uploadKey: Int
   let downloadKey: Int
   let initial: UInt32
   let stampOffset: UInt32
-  var phase = Phase.idle
-  var outcome = Outcome.none
-  /// Packets to send, and whether each is a super-packet (its segment size, else 0).
+  var phase = ClientPhase.idle
+  var outcome = ClientOutcome.none
   var outbox: [(packet: [UInt8], segmentOctets: Int)] = []
 
   // The sender.
@@ -72,6 +63,13 @@ final class Peer {
   var lingerUntil = MonotonicInstant.distantFuture
   var ownStamps: (first: UInt32, last: UInt32)?
 
+  // Bad habits.
+  var habits: Dice
+  /// The latest packets, to be sent once more.
+  var memorable: [[UInt8]] = []
+  var acknowledgedOut = 1
+  var vanishAt = MonotonicInstant.distantFuture
+
   init(
     _ plan: ClientPlan, _ addressing: Addressing, uploadKey: Int, downloadKey: Int,
     dice: inout Dice
@@ -82,17 +80,20 @@ final class Peer {
     self.downloadKey = downloadKey
     initial = dice.percent(40) ? UInt32.max &- UInt32(dice.below(40_000)) : dice.word()
     stampOffset = dice.percent(30) ? UInt32.max &- UInt32(dice.below(5_000)) : dice.word()
+    habits = Dice(UInt64(initial) << 32 | UInt64(stampOffset))
   }
 
-  var isOver: Bool { phase == .gone || phase == .lingering }
   var downloaded: Int { max(0, received - 1 - (finishReceived ? 1 : 0)) }
 
   var nextDeadline: MonotonicInstant {
     [
       writeAt, retransmitAt, persistAt, resetAt, readAt, acknowledgeAt, lingerUntil, keepaliveAt,
+      vanishAt,
     ].min()
       ?? .distantFuture
   }
+
+  var leftover: String? { nil }
 
   static let keepaliveInterval = Interval.seconds(75)
 
@@ -102,6 +103,7 @@ final class Peer {
     phase = .opening
     toldEdge = 1
     if let after = plan.resetAfter { resetAt = now + after }
+    if let after = plan.oddities.vanishesAfter { vanishAt = now + after }
     sendSYN(at: now)
   }
 
@@ -109,7 +111,7 @@ final class Peer {
     var segment = Segment()
     segment.sequence = initial
     segment.flags = Flag.syn
-    segment.window = UInt16(min(plan.bufferOctets, 65_535))
+    segment.window = UInt16(synWindow)
     segment.maximumSegment = plan.maximumSegment
     segment.scale = plan.scale
     segment.permitsSACK = plan.permitsSACK
@@ -117,8 +119,12 @@ final class Peer {
     highest = 1
     next = 1
     retransmitAt = now + .milliseconds(1_000 << min(backoff, 4))
-    emit(segment, offset: 0, octets: 0)
+    for _ in 0...plan.oddities.synCopies {
+      emit(segment, offset: 1, octets: plan.oddities.synOctets)
+    }
   }
+
+  var synWindow: Int { plan.oddities.synWindow ?? min(plan.bufferOctets, 65_535) }
 
   func stamp(at now: MonotonicInstant) -> (value: UInt32, echo: UInt32) {
     let value = UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ stampOffset
@@ -132,7 +138,11 @@ final class Peer {
   }
 
   var finishQueued: Bool {
-    written == plan.upload && (plan.ending == .afterSending || finishReceived)
+    switch plan.ending {
+    case .afterSending: written == plan.upload
+    case .afterPeersEnd: written == plan.upload && finishReceived
+    case .never: false
+    }
   }
 
   /// Resets the connection, as an application that closes with SO_LINGER 0.
@@ -148,12 +158,12 @@ final class Peer {
     end(.resetByUs)
   }
 
-  func end(_ outcome: Outcome) {
+  func end(_ outcome: ClientOutcome) {
     if self.outcome == .none { self.outcome = outcome }
     phase = .gone
     for clear in [
       \Peer.writeAt, \Peer.retransmitAt, \Peer.persistAt, \Peer.resetAt, \Peer.readAt,
-      \Peer.acknowledgeAt, \Peer.lingerUntil, \Peer.keepaliveAt,
+      \Peer.acknowledgeAt, \Peer.lingerUntil, \Peer.keepaliveAt, \Peer.vanishAt,
     ] as [ReferenceWritableKeyPath<Peer, MonotonicInstant>] {
       self[keyPath: clear] = .distantFuture
     }
@@ -168,6 +178,11 @@ final class Peer {
 
   func timer(at now: MonotonicInstant) {
     guard phase != .gone else { return }
+    if vanishAt <= now {
+      outbox.removeAll()
+      end(.vanished)
+      return
+    }
     if resetAt <= now {
       resetAt = .distantFuture
       if phase == .open || phase == .opening {
@@ -221,9 +236,11 @@ final class Peer {
   func sequence(_ offset: Int) -> UInt32 { initial &+ UInt32(truncatingIfNeeded: offset) }
 
   func emit(_ segment: Segment, offset: Int, octets: Int) {
+    let segment = oddly(segment)
     let packet = Packets.build(
       addressing, segment, key: uploadKey, offset: offset - 1, octets: octets)
     outbox.append((packet, octets > segmentMax ? segmentMax : 0))
+    if plan.oddities.replays > 0, octets <= segmentMax, !segment.has(Flag.rst) { remember(packet) }
   }
 
   /// A segment with everything that an acknowledgement carries.
@@ -235,13 +252,18 @@ final class Peer {
     if stampsOn { segment.timestamp = stamp(at: now) }
     if stackTakesSACK, plan.permitsSACK { segment.blocks = blocks() }
     let unread = max(0, downloaded - readOctets)
-    let shift = plan.scale == nil || !stackScales ? 0 : plan.scale ?? 0
     let open = received + max(0, plan.bufferOctets - unread)
     let wanted = max(0, max(open, toldEdge) - received)
     var field = min(wanted >> shift, 65_535)
-    while received + field << shift < toldEdge, field < 65_535 { field += 1 }
-    toldEdge = max(toldEdge, received + field << shift)
+    if habits.chance(plan.oddities.shrinksWindow) {
+      field = habits.percent(30) ? 0 : habits.below(field + 1)
+      toldEdge = received + field << shift
+    } else {
+      while received + field << shift < toldEdge, field < 65_535 { field += 1 }
+      toldEdge = max(toldEdge, received + field << shift)
+    }
     segment.window = UInt16(field)
+    acknowledgedOut = received
     acknowledgeNow = false
     acknowledgeAt = .distantFuture
     unacknowledgedSegments = 0
@@ -249,6 +271,8 @@ final class Peer {
   }
 
   var stackScales = false
+  /// What our windows are shifted by.
+  var shift: Int { stackScales ? min(plan.scale ?? 0, 14) : 0 }
 
   func blocks() -> [(start: UInt32, end: UInt32)] {
     var runs: [(start: Int, end: Int)] = []
@@ -282,7 +306,7 @@ final class Peer {
         continue
       }
       let limit = min(edge, acknowledged + plan.flightSegments * segmentMax)
-      var octets = min(dataEnd - next, limit - next, superOctets)
+      var octets = min(dataEnd - next, limit - next, cutOctets())
       if let run = selectively.first(where: { $0.start > next }) {
         octets = min(octets, run.start - next)
       }
@@ -306,9 +330,12 @@ final class Peer {
       persistAt = .distantFuture
     }
     if acknowledgeNow {
+      divideAcknowledgment(at: now)
       let segment = dressed(min(highest, max(edge, acknowledged)), 0, at: now)
       emit(segment, offset: 0, octets: 0)
+      repeatAcknowledgment()
     }
+    if phase == .open { misbehave(at: now) }
   }
 
   /// Asks whether the window has opened (RFC 9293 §3.8.6.1; without data as kernels do it).
