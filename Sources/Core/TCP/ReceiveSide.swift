@@ -295,6 +295,8 @@ package struct ReceiveSide: BitwiseCopyable {
   package mutating func discard(memory: inout TCPMemory) {
     while pendingHead != noSlot { removeFirstPending(memory: &memory) }
     pendingOctets = 0
+    acknowledgeNow = false
+    acknowledgeAt = .distantFuture
     if store != noSlot {
       memory.stores.pointer(store).pointee.discard(pool: &memory.chunks)
       memory.stores.give(store)

@@ -53,7 +53,7 @@ final class Conversation {
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
-    if segment.has(Flag.rst), stackInitial != nil,
+    if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
       Int(Int32(bitPattern: segment.sequence &- peer.initial)) == acknowledged
     {
       resetAt = now

@@ -109,7 +109,7 @@ package final class Simulation {
       now = max(now, at)
       eventCount += 1
       guard eventCount <= eventLimit else {
-        throw Violation("more than \(eventLimit) events: a storm")
+        throw Violation("more than \(eventLimit) events: a storm, the last: \(event)")
       }
       try handle(event)
       scheduleTurn()
