@@ -123,12 +123,13 @@ package struct SendSide: BitwiseCopyable {
 
   /// The peer's window (RFC 9293 §3.10.7.4: only from segments that are not older). One that
   /// acknowledges new octets is not old, whatever its sequence number; and SND.WND, which counts
-  /// from SND.UNA, must not move on with it unseen.
+  /// from SND.UNA, must not move on with it unseen. One that acknowledges less than SND.UNA is old:
+  /// its window was counted from there.
   /// - Returns: whether it grew.
   mutating func updateWindow(
     _ header: TCPHeader, scaled: Bool, memory: borrowing TCPMemory
   ) -> Bool {
-    guard
+    guard unacknowledged.precedesOrEquals(header.acknowledgment),
       unacknowledged.precedes(header.acknowledgment) || windowSequence.precedes(header.sequence)
         || (windowSequence == header.sequence
           && windowAcknowledgment.precedesOrEquals(header.acknowledgment))
@@ -301,8 +302,11 @@ package struct SendSide: BitwiseCopyable {
       else { return nil }
       room = mss
     }
-    // a shrunken or closed window is probed, not flooded
-    if windowOctets == 0 { room = 1 }
+    // a window that was closed upon what is in flight is probed by an octet at each time-out, not flooded
+    if windowOctets == 0 {
+      guard isFirst, pipe == 0 else { return nil }
+      room = 1
+    }
     var limit = min(frameMax, max(1, room))
     if limit >= mss { limit -= limit % mss }
     if memory.sent[slot].octets > limit,

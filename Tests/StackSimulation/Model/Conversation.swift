@@ -15,6 +15,10 @@ final class Conversation {
   /// The client's own target, not one that a late SYN of his had dialled: for the verdict.
   private(set) var ownTarget: TargetModel?
 
+  /// The SYN that had the target dialled: somebody else's, perhaps.
+  private var syn = (sequence: UInt32(0), window: 0)
+  private var latestSYN = (sequence: UInt32(0), window: 0)
+
   // What the stack has sent and may send.
   private var stackInitial: UInt32?
   private var acknowledged = 0
@@ -41,6 +45,7 @@ final class Conversation {
     self.target = target
     if !target.isStray { ownTarget = target }
     dials += 1
+    syn = latestSYN
     stackInitial = nil
     acknowledged = 0
     edge = 0
@@ -53,8 +58,9 @@ final class Conversation {
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
+    if segment.has(Flag.syn) { latestSYN = (segment.sequence, Int(segment.window)) }
     if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
-      Int(Int32(bitPattern: segment.sequence &- peer.initial)) == acknowledged
+      Int(Int32(bitPattern: segment.sequence &- syn.sequence)) == acknowledged
     {
       resetAt = now
     }
@@ -77,13 +83,13 @@ final class Conversation {
     if let resetAt, now - resetAt > .milliseconds(1) { throw fault("speaks on after a reset") }
     guard let target else { throw fault("speaks, and no target was dialled") }
     guard target.isConnected else { throw fault("answers before the target is connected") }
-    let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- peer.initial))
+    let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- syn.sequence))
     if segment.has(Flag.syn) {
       if let initial = stackInitial, initial != segment.sequence {
         throw fault("changes its initial sequence number")
       }
       if stackInitial == nil {
-        clientEdge = 1 + (plan.client.oddities.synWindow ?? min(plan.client.bufferOctets, 65_535))
+        clientEdge = 1 + syn.window
         scaleUp = segment.scale == nil ? 0 : min(14, plan.client.scale ?? 0)
         answered = true
         sent = 1
