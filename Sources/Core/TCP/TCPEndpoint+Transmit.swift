@@ -72,7 +72,10 @@ extension TCPEndpoint {
     }
     var flags: TCPFlags = .ack
     if burst.push, burst.octets > 0 { flags.insert(.psh) }
-    if burst.finish { flags.insert(.fin) }
+    if burst.finish {
+      flags.insert(.fin)
+      if !finishTaken { finishCrosses = true }
+    }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
     let fields = acknowledgmentFields(withBlocks: false, at: now, memory: memory)
     let used = PacketWriter.tcp(

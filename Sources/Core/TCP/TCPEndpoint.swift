@@ -30,6 +30,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   var permitsSACK = false
   var answerDue = false
   var finishTaken = false
+  /// Our FIN went out before the client's was acknowledged.
+  var finishCrosses = false
   var challengeDue = false
   let offeredSegmentOctets: UInt16
   private let timeWait: Interval
@@ -382,8 +384,9 @@ package struct TCPEndpoint: BitwiseCopyable {
       return []
     case .closing: return enterTimeWait(at: now, memory: &memory)
     case .lastAck:
-      // Seen from the client, our FIN crosses its own until that is acknowledged.
-      guard finishTaken else { return enterTimeWait(at: now, memory: &memory) }
+      // Seen from the client, our FIN crosses its own unless it acknowledges that: the client is in
+      // CLOSING, and may need our acknowledgement once more.
+      guard !finishCrosses else { return enterTimeWait(at: now, memory: &memory) }
       release(memory: &memory)
       return .closed
     case .listen, .synReceived, .established, .finWait2, .timeWait, .closeWait, .closed: return []

@@ -114,8 +114,10 @@ extension Simulation {
     events.push(.up(message, flow: index, segmentOctets: 0), at: now + down.plan.delay)
   }
 
-  /// An ICMP error ends the handshake of the flow that it quotes.
+  /// An ICMP error ends the handshake of the flow that it quotes. What is said about a packet that a
+  /// flipped bit made one of another version or protocol is no news to anybody.
   func controlLeaves(_ packet: [UInt8], start: Int) throws {
+    guard packet[start] == (start == 20 ? 3 : 1) else { return }
     let quoted = start + 8 + start
     guard packet.count >= quoted + 4 else {
       throw Violation("an ICMP message that quotes too little")
