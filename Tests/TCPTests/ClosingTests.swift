@@ -168,6 +168,25 @@ struct ClosingTests {
     }
   }
 
+  @Test("our FIN crossed the client's: its acknowledgement leads to TIME-WAIT, which answers again")
+  func crossingLate() throws {
+    try Script.run(target: .nothing) {
+      handshake()
+      inject("FP.", 1...101, ack: 1)
+      targetFinishes()
+      expect("F.", 1...1, ack: 1)
+      targetTakes(.everything)
+      expect(".", 2...2, ack: 102)  // and is lost
+      expectState(.lastAck)
+      inject(".", 102...102, ack: 2)
+      expectState(.timeWait)
+      inject("FP.", 1...101, ack: 2)
+      expect(".", 2...2, ack: 102)
+      advance(by: .seconds(60))
+      expectState(.closed)
+    }
+  }
+
   @Test("TIME-WAIT does not begin while the client's last octets wait for the target")
   func timeWaitWaitsForTarget() throws {
     try Script.run(target: .nothing) {

@@ -48,6 +48,42 @@ struct WindowTests {
     }
   }
 
+  @Test("a window that closes upon octets in flight is probed by one at a time-out, not by each")
+  func closesUponFlight() throws {
+    try Script.run {
+      handshake()
+      targetSays(5000)
+      expectSome(5)
+      inject(".", 1...1, ack: 1, window: 0)
+      advance(by: .milliseconds(200))
+      expect(".", 1...2, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 1, window: 0)
+      expectNothing()
+      advance(by: .milliseconds(400))
+      expect(".", 1...2, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 1, window: 60_000)
+      expectSome()
+    }
+  }
+
+  @Test("an old acknowledgement's window is not counted from a newer one")
+  func oldWindow() throws {
+    try Script.run {
+      handshake()
+      targetSays(3000)
+      expectSome(3)
+      inject(".", 1001...1001, ack: 1, window: 5000)  // overtakes the octets before it
+      inject("P.", 1...1001, ack: 3001, window: 1000)
+      expectAnything()
+      inject(".", 1001...1001, ack: 1, window: 5000)  // late
+      targetSays(3000)
+      expect(".", 3001...4001, ack: 1001)
+      expectNothing()
+    }
+  }
+
   @Test("a window that opens again lets data out at once, the probe's octet first")
   func reopening() throws {
     try Script.run {

@@ -23,6 +23,27 @@ extension Plan {
       }
     }
     if kind >= 3, dice.percent(20) { narrowPath(&dice) }
+    if kind >= 3, flows.count > 1, dice.percent(10) { spendMemory(&dice) }
+  }
+
+  /// The first flow's client holds more octets than there is memory for, for a while, and those that
+  /// come later find none.
+  private mutating func spendMemory(_ dice: inout Dice) {
+    memoryOctets = dice.within(16...24) << 14
+    for index in flows.indices {
+      flows[index].client.start = .milliseconds(index == 0 ? 0 : dice.within(500...2_000))
+      flows[index].client.resetAfter = nil
+      if index > 0 { flows[index].target.download = max(1, flows[index].target.download) }
+    }
+    flows[0].client.stallAt = 0
+    flows[0].client.stall = .milliseconds(dice.within(3_000...10_000))
+    flows[0].client.bufferOctets = max(4 << (flows[0].client.scale ?? 0), 16_384)
+    flows[0].client.oddities = Oddities()
+    flows[0].target.dial = .connected
+    flows[0].target.download = 400 << 10
+    flows[0].target.sayOctets = 64 << 10
+    flows[0].target.sayDelay = .zero
+    flows[0].target.sayPause = .zero
   }
 
   private mutating func narrowPath(_ dice: inout Dice) {
@@ -62,7 +83,7 @@ extension FlowPlan {
     }
     if dice.percent(10), target.download > 0 {  // shut for long
       client.stallAt = dice.below(target.download)
-      client.stall = .milliseconds(dice.within(20_000...50_000))
+      client.stall = .milliseconds(dice.within(15_000...25_000))
     }
     if dice.percent(5), client.upload > 0 {
       target.stallAt = dice.below(client.upload)

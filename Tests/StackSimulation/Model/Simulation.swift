@@ -150,6 +150,11 @@ package final class Simulation {
     guard idleTurns < Self.idleTurnsMax else {
       throw Violation("\(idleTurns) turns in a row with nothing to do")
     }
+    if worker.stack.flowCount == 0, worker.stack.timeWaitCount == 0,
+      let deadline = worker.stack.nextDeadline()
+    {
+      throw Violation("a timer is left without a flow, at \(deadline.nanoseconds)")
+    }
     for target in targets { arm(target) }
     targets.removeAll { $0.isClosed }
   }
