@@ -205,6 +205,25 @@ struct ClosingTests {
     }
   }
 
+  @Test("the client is reset while TIME-WAIT still owes it acknowledgements, and not afterwards")
+  func resetBeforeTimeWait() throws {
+    try Script.run(target: .nothing) {
+      handshake()
+      targetFinishes()
+      expect("F.", 1...1, ack: 1)
+      inject("FP.", 1...101, ack: 2)
+      expectState(.timeWait)
+      let script = try #require(Script.current)
+      #expect(script.endpoint?.reset(path: script.path, frames: &script.frames) == true)
+      #expect(script.frames.count == 1)
+      script.frames.removeAll()
+      targetTakes(.everything)
+      expect(".", 2...2, ack: 102)
+      #expect(script.endpoint?.reset(path: script.path, frames: &script.frames) == true)
+      #expect(script.frames.isEmpty)
+    }
+  }
+
   @Test("our FIN is resent until it is acknowledged")
   func finLost() throws {
     try Script.run {

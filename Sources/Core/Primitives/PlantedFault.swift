@@ -1,10 +1,10 @@
-#if PLANTED_FAULTS
-  // Faults that the simulation switches on one at a time, to see that its checks find them.
-  //
-  // Neither this file nor the places that ask it are part of a build without PLANTED_FAULTS, and
-  // nothing but `Scripts/simulate` builds with it. A place reads "if the fault is planted, do it
-  // wrong"; without a fault planted, the code is the one that is shipped.
+// Faults that the simulation switches on one at a time, to see that its checks find them.
+//
+// Neither this file nor the places that ask it are part of a build without PLANTED_FAULTS, and
+// nothing but `Scripts/simulate` builds with it. A place reads "if the fault is planted, do it
+// wrong"; without a fault planted, the code is the one that is shipped.
 
+#if PLANTED_FAULTS
   package enum PlantedFault: String, CaseIterable, Sendable {
     /// A run in front of a gap is noted as one octet longer than it is, and merged with its neighbour.
     case notesOctetTooMany

@@ -58,7 +58,7 @@ final class Conversation {
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
-    if segment.has(Flag.syn) { latestSYN = (segment.sequence, Int(segment.window)) }
+    if segment.flags & 0x17 == Flag.syn { latestSYN = (segment.sequence, Int(segment.window)) }
     if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
       Int(Int32(bitPattern: segment.sequence &- syn.sequence)) == acknowledged
     {

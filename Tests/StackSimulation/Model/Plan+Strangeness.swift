@@ -36,6 +36,7 @@ extension Plan {
       if index > 0 { flows[index].target.download = max(1, flows[index].target.download) }
     }
     flows[0].client.stallAt = 0
+    flows[0].client.readOctets = max(4_096, flows[0].client.readOctets)
     flows[0].client.stall = .milliseconds(dice.within(3_000...10_000))
     flows[0].client.bufferOctets = max(4 << (flows[0].client.scale ?? 0), 16_384)
     flows[0].client.oddities = Oddities()

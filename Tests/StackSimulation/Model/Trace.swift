@@ -1,6 +1,8 @@
 import Primitives
 
-/// The latest events of a run, written out only when somebody asks.
+// What happened in a run, a line for each packet and event: the latest of them, or all.
+
+/// Written out only when somebody asks.
 package struct Trace {
   static let entriesMax = 60
 

@@ -20,13 +20,13 @@ final class Twin: Client {
   let initial: UInt32
   private let stampOffset: UInt32
   private let segmentOctets: UInt16
-  private(set) var phase = ClientPhase.idle
+  var phase = ClientPhase.idle
   private(set) var outcome = ClientOutcome.none
   var outbox: [(packet: [UInt8], segmentOctets: Int)] = []
-  private var endpoint: TCPEndpoint?
-  private var memory = TCPMemory(octets: Twin.memoryOctets, flows: 1)
+  var endpoint: TCPEndpoint?
+  var memory = TCPMemory(octets: Twin.memoryOctets, flows: 1)
   private var frames = FrameQueue()
-  private let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 64)
+  let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 64)
   private let path: TCPPath
 
   private var stampsOn = false
@@ -34,13 +34,13 @@ final class Twin: Client {
   private var tries = 0
   private var retryAt = MonotonicInstant.distantFuture
   private var resetAt = MonotonicInstant.distantFuture
-  private var written = 0
-  private var writeAt = MonotonicInstant.distantFuture
-  private var hasFinished = false
-  private(set) var downloaded = 0
-  private(set) var finishReceived = false
-  private var readAt = MonotonicInstant.distantFuture
-  private var hasStalled = false
+  var written = 0
+  var writeAt = MonotonicInstant.distantFuture
+  var hasFinished = false
+  var downloaded = 0
+  var finishReceived = false
+  var readAt = MonotonicInstant.distantFuture
+  var hasStalled = false
   private var keepaliveAt = MonotonicInstant.distantFuture
 
   init(
@@ -254,6 +254,7 @@ final class Twin: Client {
         return end(phase == .lingering ? .finished : .resetByStack)
       }
       if outcome.contains(.refuse) { refuse(segment) }
+      try checkEdges()
       if let failure { throw failure }
       guard downloaded + (endpoint?.receive.untakenOctets ?? 0) <= said else {
         throw Violation("the twin has \(downloaded) octets and more, the target said \(said)")
@@ -269,73 +270,22 @@ final class Twin: Client {
     transmit(at: now)
   }
 
-  private var failure: Violation?
+  /// RCV.NXT, what is acknowledged, and the window's right edge only move forward.
+  private func checkEdges() throws {
+    guard let receive = endpoint?.receive else { return }
+    let now = [receive.next, receive.taken, receive.advertised]
+    if !edges.isEmpty, zip(now, edges).contains(where: { $0.distance(from: $1) < 0 }) {
+      throw Violation("an edge of the twin's moved back: \(edges) to \(now)")
+    }
+    edges = now
+  }
+
+  private var edges: [SequenceNumber] = []
+  var failure: Violation?
 
   private func refuse(_ segment: TCPSegment) {
     _ = TCPEndpoint.refuse(segment, path: path, frames: &frames)
     drain()
-  }
-
-  // MARK: Application
-
-  private func write(at now: MonotonicInstant) {
-    guard phase == .open, endpoint != nil, !hasFinished else { return }
-    if writeAt > now, writeAt != .distantFuture { return }
-    writeAt = .distantFuture
-    var budget = min(plan.upload - written, plan.writeOctets)
-    while budget > 0 {
-      let count = endpoint?.room(limit: budget, memory: &memory, slices: slices) ?? 0
-      guard count > 0 else { break }
-      var octets = 0
-      for slice in slices[..<count] {
-        guard let base = slice.base else { continue }
-        Pattern.fill(base, key: uploadKey, offset: written + octets, count: slice.octets)
-        octets += slice.octets
-      }
-      endpoint?.commit(octets, memory: &memory)
-      written += octets
-      budget -= octets
-    }
-    if written < plan.upload, budget == 0 { writeAt = now + plan.writePause }
-    if written == plan.upload, plan.ending == .afterSending || finishReceived {
-      hasFinished = true
-      endpoint?.finish()
-    }
-  }
-
-  private func read(at now: MonotonicInstant) {
-    readAt = .distantFuture
-    guard phase == .open, endpoint != nil else { return }
-    if let stall = plan.stallAt, !hasStalled, downloaded > stall {
-      hasStalled = true
-      readAt = now + plan.stall
-      return
-    }
-    var budget = plan.readOctets
-    while budget > 0 {
-      let (count, octets) = endpoint?.gather(memory: memory, into: slices) ?? (0, 0)
-      guard octets > 0 else { break }
-      var taken = 0
-      for slice in slices[..<count] where taken < min(octets, budget) {
-        guard let base = slice.base else { continue }
-        let n = min(slice.octets, budget - taken)
-        if let wrong = Pattern.mismatch(
-          base, key: downloadKey, offset: downloaded + taken, count: n)
-        {
-          failure = Violation("the twin's octet \(downloaded + taken + wrong) is wrong")
-        }
-        taken += n
-      }
-      endpoint?.took(taken, at: now, memory: &memory)
-      downloaded += taken
-      budget -= taken
-    }
-    if (endpoint?.receive.untakenOctets ?? 0) > 0 { readAt = now + plan.readPause }
-    if endpoint?.isFinishReady == true {
-      finishReceived = true
-      _ = endpoint?.finishWasTaken(at: now)
-      write(at: now)
-    }
   }
 
   private func transmit(at now: MonotonicInstant) {

@@ -17,7 +17,7 @@ import Testing
       do {
         _ = try simulate(seed: seed)
       } catch {
-        Issue.record("\(error)")
+        Issue.record("\(error)\n  replay: Scripts/simulate --seed \(seed)")
         failures += 1
         if failures >= 3 { return }
       }
