@@ -313,6 +313,20 @@ struct SpentMemoryTests {
     }
   }
 
+  @Test("a client that takes nothing leaves half of the pool to others")
+  func fairShare() throws {
+    try Script.run(memoryOctets: 12 * ChunkPool.chunkOctets) {
+      handshake(wscale: 7, window: 60_000)
+      var said = 0
+      for _ in 0..<20 { said += targetSays(16_384) }
+      #expect(said > 0 && said <= 6 * ChunkPool.chunkOctets)
+      let script = try #require(Script.current)
+      let available = script.memory.chunks.available
+      #expect(available >= 6)
+      expectAnything()
+    }
+  }
+
   @Test("what the target says waits when the pool is spent, and is not lost")
   func noChunks() throws {
     try Script.run(memoryOctets: 6 * ChunkPool.chunkOctets) {

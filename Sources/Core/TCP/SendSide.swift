@@ -80,10 +80,12 @@ package struct SendSide: BitwiseCopyable {
     return edge.precedes(next) ? edge : next
   }
 
-  /// Octets the buffer may still grow by: bounded by what the peer can be expected to take.
+  /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
+  /// what is free for all others, so that a few slow clients never hold the whole pool.
   func bufferRoom(pool: borrowing ChunkPool) -> Int {
     let wanted = min(Int(bufferMax), max(2 * Int(congestion.window), 256 * 1024))
-    return max(0, wanted - Int(buffer.octets))
+    let share = max(1, pool.available) * ChunkPool.chunkOctets
+    return max(0, min(wanted, share) - Int(buffer.octets))
   }
 
   mutating func queueFinish() { finishQueued = true }

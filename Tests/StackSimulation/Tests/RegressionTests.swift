@@ -29,6 +29,10 @@ import Testing
     Case(seed: 8359, what: "the same"),
     Case(seed: 4594, what: "an old acknowledgement's window was counted from a newer one"),
     Case(seed: 10_773, what: "an unacknowledged FIN that ours had crossed met no TIME-WAIT"),
+    Case(
+      seed: 44_542, what: "a slow client's flow kept the pool spent, and another starved to its end"
+    ),
+    Case(seed: 45_472, what: "the same"),
     Case(seed: 459, what: "a released endpoint still wanted to acknowledge"),
   ]
 
