@@ -103,6 +103,13 @@ let package = Package(
       name: "toml-decoder", dependencies: ["TOML"], path: "Tests/TOMLDecoder",
       swiftSettings: settings),
     .target(
+      name: "SimulationModel",
+      dependencies: ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"],
+      path: "Tests/StackSimulation/Model", swiftSettings: settings),
+    .executableTarget(
+      name: "portferry-simulation", dependencies: ["SimulationModel", "Primitives"],
+      path: "Tests/StackSimulation/Runner", swiftSettings: settings),
+    .target(
       name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
     tests("PrimitivesTests", ["Primitives", "TestSupport"]),
@@ -117,8 +124,9 @@ let package = Package(
     tests(
       "StackTests",
       ["Stack", "Configuration", "SocketTable", "TCP", "TestSupport", "Wire", "Primitives"]),
-    tests(
-      "StackSimulation", ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"]),
+    .testTarget(
+      name: "StackSimulation", dependencies: ["SimulationModel", "Primitives"],
+      path: "Tests/StackSimulation/Tests", swiftSettings: settings),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
     tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
     tests("WorkerTests", ["Worker", "Kernel", "Wire", "Primitives"]),

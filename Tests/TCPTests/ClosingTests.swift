@@ -168,6 +168,25 @@ struct ClosingTests {
     }
   }
 
+  @Test("our FIN crossed the client's: its acknowledgement leads to TIME-WAIT, which answers again")
+  func crossingLate() throws {
+    try Script.run(target: .nothing) {
+      handshake()
+      inject("FP.", 1...101, ack: 1)
+      targetFinishes()
+      expect("F.", 1...1, ack: 1)
+      targetTakes(.everything)
+      expect(".", 2...2, ack: 102)  // and is lost
+      expectState(.lastAck)
+      inject(".", 102...102, ack: 2)
+      expectState(.timeWait)
+      inject("FP.", 1...101, ack: 2)
+      expect(".", 2...2, ack: 102)
+      advance(by: .seconds(60))
+      expectState(.closed)
+    }
+  }
+
   @Test("TIME-WAIT does not begin while the client's last octets wait for the target")
   func timeWaitWaitsForTarget() throws {
     try Script.run(target: .nothing) {
@@ -183,6 +202,27 @@ struct ClosingTests {
       expectTaken(100)
       advance(by: .seconds(60))
       expectState(.closed)
+    }
+  }
+
+  @Test("the client is reset while TIME-WAIT still owes it acknowledgements, and not afterwards")
+  func resetBeforeTimeWait() throws {
+    try Script.run(target: .nothing) {
+      handshake()
+      targetFinishes()
+      expect("F.", 1...1, ack: 1)
+      inject("FP.", 1...101, ack: 2)
+      expectState(.timeWait)
+      let script = try #require(Script.current)
+      #expect(script.endpoint?.reset(path: script.path, frames: &script.frames) == true)
+      let count = script.frames.count
+      #expect(count == 1)
+      script.frames.removeAll()
+      targetTakes(.everything)
+      expect(".", 2...2, ack: 102)
+      #expect(script.endpoint?.reset(path: script.path, frames: &script.frames) == true)
+      let countThen = script.frames.count
+      #expect(countThen == 0)
     }
   }
 

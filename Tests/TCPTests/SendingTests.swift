@@ -48,6 +48,42 @@ struct WindowTests {
     }
   }
 
+  @Test("a window that closes upon octets in flight is probed by one at a time-out, not by each")
+  func closesUponFlight() throws {
+    try Script.run {
+      handshake()
+      targetSays(5000)
+      expectSome(5)
+      inject(".", 1...1, ack: 1, window: 0)
+      advance(by: .milliseconds(200))
+      expect(".", 1...2, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 1, window: 0)
+      expectNothing()
+      advance(by: .milliseconds(400))
+      expect(".", 1...2, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 1, window: 60_000)
+      expectSome()
+    }
+  }
+
+  @Test("an old acknowledgement's window is not counted from a newer one")
+  func oldWindow() throws {
+    try Script.run {
+      handshake()
+      targetSays(3000)
+      expectSome(3)
+      inject(".", 1001...1001, ack: 1, window: 5000)  // overtakes the octets before it
+      inject("P.", 1...1001, ack: 3001, window: 1000)
+      expectAnything()
+      inject(".", 1001...1001, ack: 1, window: 5000)  // late
+      targetSays(3000)
+      expect(".", 3001...4001, ack: 1001)
+      expectNothing()
+    }
+  }
+
   @Test("a window that opens again lets data out at once, the probe's octet first")
   func reopening() throws {
     try Script.run {
@@ -274,6 +310,20 @@ struct SpentMemoryTests {
       for slot in taken { script.memory.sent.give(slot) }
       inject(".", 1...1, ack: 8001)
       expectNothing()
+    }
+  }
+
+  @Test("a client that takes nothing leaves half of the pool to others")
+  func fairShare() throws {
+    try Script.run(memoryOctets: 12 * ChunkPool.chunkOctets) {
+      handshake(wscale: 7, window: 60_000)
+      var said = 0
+      for _ in 0..<20 { said += targetSays(16_384) }
+      #expect(said > 0 && said <= 6 * ChunkPool.chunkOctets)
+      let script = try #require(Script.current)
+      let available = script.memory.chunks.available
+      #expect(available >= 6)
+      expectAnything()
     }
   }
 

@@ -54,6 +54,9 @@ package struct ChunkPool: ~Copyable {
 
   package mutating func give(_ index: UInt32) {
     precondition(index < touched && count > 0, "chunk")
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.leaksChunk), index % 4 == 1 { return }
+    #endif
     links[Int(index)] = freeHead
     freeHead = index
     count -= 1

@@ -8,6 +8,10 @@
 // it likes. A reset is passed on as a reset: the client's at once, the target's behind every octet
 // that came before it. Idle bounds and memory are the owner's matter.
 
+#if PLANTED_FAULTS
+  import Primitives
+#endif
+
 /// What to do now.
 package struct RelayActions: OptionSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt16
@@ -141,6 +145,9 @@ package struct Relay: Equatable, Sendable, BitwiseCopyable {
     switch state {
     case .dialing, .open, .clientFinished, .targetFinished:
       state = .closed
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.hidesReset) { return [.closeTarget, .release] }
+      #endif
       return [.resetTarget, .release]
     case .bothFinished, .draining:
       state = .closed

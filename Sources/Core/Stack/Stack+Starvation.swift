@@ -9,9 +9,11 @@ import TCP
 // pool was spent and is no longer.
 
 extension Stack {
-  /// Chunks that must be free before starved flows are asked again, so that they do not queue for
-  /// every single one.
-  private var chunksWorthAsking: Int { min(64, Int(memory.chunks.capacity) / 4) }
+  /// Chunks that must be free before starved flows are asked again: one for each, so that the table
+  /// is not searched for nothing, but no more than flows that are not starved leave for long.
+  private var chunksWorthAsking: Int {
+    min(64, max(2, Int(memory.chunks.capacity) / 4), starvedCount + 2)
+  }
 
   /// The flow could not read for want of chunks.
   mutating func starve(_ slot: UInt32) {
@@ -32,6 +34,9 @@ extension Stack {
     forEachFlow { stack, slot in
       guard stack.flows[slot].marks.contains(.starved) else { return }
       stack.leaveStarved(slot)
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.forgetsStarvedFlow) { return }
+      #endif
       stack.want(slot, .read)
     }
   }

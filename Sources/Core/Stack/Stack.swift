@@ -268,6 +268,11 @@ package struct Stack: ~Copyable {
     leaveTimeWait(slot)
     leaveStarved(slot)
     wheel.disarm(slot)
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.leavesTimerArmed) {
+        wheel.arm(slot, at: flows[slot].lastActivity + .seconds(60))
+      }
+    #endif
     unlink(slot)
     if !flows[slot].isTCP { udpCount -= 1 }
     rules.flowEnded(flows[slot].rule)

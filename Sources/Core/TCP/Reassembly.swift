@@ -82,6 +82,11 @@ package struct ReceiveStore: BitwiseCopyable {
       let at = position % ChunkPool.chunkOctets
       let n = min(count - done, ChunkPool.chunkOctets - at)
       (pool.address(chunk) + at).copyMemory(from: octets + done, byteCount: n)
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.losesOctetAtChunkBorder) {
+          (pool.address(chunk) + ChunkPool.chunkOctets - 1).storeBytes(of: 0, as: UInt8.self)
+        }
+      #endif
       done += n
       position += n
     }
@@ -91,6 +96,9 @@ package struct ReceiveStore: BitwiseCopyable {
   /// Notes that [start, end) is here. False when that would need one run more than is kept; then
   /// nothing is noted.
   mutating func note(_ start: SequenceNumber, _ end: SequenceNumber) -> Bool {
+    #if PLANTED_FAULTS
+      let end = PlantedFault.isPlanted(.notesOctetTooMany) ? end + 1 : end
+    #endif
     var i = 0
     while i < runCount, runs[i].end.precedes(start) { i += 1 }
     if i == runCount || end.precedes(runs[i].start) {

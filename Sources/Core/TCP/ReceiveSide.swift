@@ -79,7 +79,10 @@ package struct ReceiveSide: BitwiseCopyable {
   /// Whether a reset's sequence number is beyond doubt (RFC 5961 §3.2). RCV.NXT, as the peer knows
   /// it, is what we acknowledged last: a peer that has forgotten the connection answers with that.
   func isExact(_ sequence: SequenceNumber) -> Bool {
-    sequence == next || sequence == lastAcknowledgment
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.believesBlindResets) { return accepts(sequence, segmentOctets: 0) }
+    #endif
+    return sequence == next || sequence == lastAcknowledgment
   }
 
   /// Octets of the pool that hold what has arrived.
@@ -110,6 +113,9 @@ package struct ReceiveSide: BitwiseCopyable {
         duplicateArrived(start, octets: cut)
       }
       base = base.map { $0 + cut }
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.cutsOldOctetsShort) { base = base.map { $0 - 1 } }
+      #endif
       octets -= cut
       start = start + cut
     }
@@ -307,6 +313,8 @@ package struct ReceiveSide: BitwiseCopyable {
   package mutating func discard(memory: inout TCPMemory) {
     while pendingHead != noSlot { removeFirstPending(memory: &memory) }
     pendingOctets = 0
+    acknowledgeNow = false
+    acknowledgeAt = .distantFuture
     if store != noSlot {
       memory.stores.pointer(store).pointee.discard(pool: &memory.chunks)
       memory.stores.give(store)
@@ -339,7 +347,13 @@ package struct ReceiveSide: BitwiseCopyable {
 
   /// The acknowledgement number to send: the FIN is acknowledged once the target was told.
   package func acknowledgment(finishTaken: Bool) -> SequenceNumber {
-    finishTaken ? taken + 1 : taken
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.acknowledgesUntaken) { return payloadEnd }
+      if PlantedFault.isPlanted(.acknowledgesFinishEarly) {
+        return finishArrived && isDrained ? taken + 1 : taken
+      }
+    #endif
+    return finishTaken ? taken + 1 : taken
   }
 
   /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
@@ -360,6 +374,9 @@ package struct ReceiveSide: BitwiseCopyable {
     var field = wanted >> shift
     if field << shift < floor { field = (floor + unit - 1) >> shift }
     field = min(field, 0xFFFF)
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.takesEdgeBack) { field -= field / 8 }
+    #endif
     let told = acknowledgment + (field << shift)
     if advertised.precedes(told) { advertised = told }
     return UInt16(field)

@@ -288,6 +288,11 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
   /// expired, and the peer may have reneged (RFC 2018 §8).
   package mutating func loseAll(records: borrowing Slab<SentRecord>) {
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.trustsTakenBackBlocks) {
+        return loseAllButArrived(records: records)
+      }
+    #endif
     arrivedOctets = 0
     resentOctets = 0
     lostOctets = 0
@@ -314,6 +319,22 @@ package struct SACKScoreboard: BitwiseCopyable {
       slot = record.next
     }
   }
+  #if PLANTED_FAULTS
+    private mutating func loseAllButArrived(records: borrowing Slab<SentRecord>) {
+      resentOctets = 0
+      lostOctets = 0
+      var slot = head
+      while slot != noSlot {
+        records[slot].marks.remove(.resent)
+        if !records[slot].marks.contains(.arrived) {
+          records[slot].marks.insert(.lost)
+          lostOctets += UInt32(records[slot].octets)
+        }
+        slot = records[slot].next
+      }
+      latestArrivalSentAt = .zero
+    }
+  #endif
 
   /// Gives every record back.
   package mutating func discard(records: inout Slab<SentRecord>) {

@@ -119,6 +119,9 @@ package struct SendBuffer: BitwiseCopyable {
         cursor = next
         cursorStart = UInt32(ChunkPool.chunkOctets)
       }
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.givesChunkTwice) { pool.give(head) }
+      #endif
       pool.give(head)
       head = next
       headOffset -= UInt32(ChunkPool.chunkOctets)

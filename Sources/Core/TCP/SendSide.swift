@@ -92,7 +92,12 @@ package struct SendSide: BitwiseCopyable {
   }
   /// Octets that the peer's window leaves for new data.
   var windowRoom: Int {
-    max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.exceedsWindowByOne) {
+        return max(0, (unacknowledged + Int(windowOctets) + 1).distance(from: next))
+      }
+    #endif
+    return max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
   }
 
   /// SEG.SEQ of a segment without payload: SND.NXT, but not beyond the peer's window, where a probe
@@ -102,10 +107,12 @@ package struct SendSide: BitwiseCopyable {
     return edge.precedes(next) ? edge : next
   }
 
-  /// Octets the buffer may still grow by: bounded by what the peer can be expected to take.
+  /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
+  /// what is free for all others, so that a few slow clients never hold the whole pool.
   func bufferRoom(pool: borrowing ChunkPool) -> Int {
     let wanted = min(bufferBound, max(2 * Int(congestion.window), 256 * 1024))
-    return max(0, wanted - Int(buffer.octets))
+    let share = max(1, pool.available) * ChunkPool.chunkOctets
+    return max(0, min(wanted, share) - Int(buffer.octets))
   }
 
   /// The buffer's bound: in proportion to the least round trip once that is far.
@@ -164,6 +171,10 @@ package struct SendSide: BitwiseCopyable {
   // MARK: What to send
 
   mutating func armRetransmission(at now: MonotonicInstant) {
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.forgetsRetransmissionTimer), outstanding > 0 { return }
+      if PlantedFault.isPlanted(.forgetsPersistTimer), outstanding == 0 { return }
+    #endif
     if retransmitAt == .distantFuture {
       retransmitAt = now + estimator.timeout(backedOff: Int(backoff))
     }
@@ -270,8 +281,11 @@ package struct SendSide: BitwiseCopyable {
       else { return nil }
       room = mss
     }
-    // a shrunken or closed window is probed, not flooded
-    if windowOctets == 0 { room = 1 }
+    // a window that was closed upon what is in flight is probed by an octet at each time-out, not flooded
+    if windowOctets == 0 {
+      guard isFirst, pipe == 0 else { return nil }
+      room = 1
+    }
     var limit = min(frameMax, max(1, room))
     if limit >= mss { limit -= limit % mss }
     if memory.sent[slot].octets > limit,
@@ -286,6 +300,11 @@ package struct SendSide: BitwiseCopyable {
     lastSentAt = now
     armRetransmission(at: now)
     let finish = finishSent && record.end == next
+    #if PLANTED_FAULTS
+      if finish, PlantedFault.isPlanted(.losesFinishWhenSentAgain) {
+        return Burst(start: record.start, octets: record.octets - 1, finish: false, push: true)
+      }
+    #endif
     return Burst(
       start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
       push: record.end == next && unsent == 0)

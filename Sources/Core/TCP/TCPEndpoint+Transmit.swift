@@ -76,7 +76,10 @@ extension TCPEndpoint {
     var flags = acknowledgmentFlags
     if burst.tellsReduced { flags.insert(.cwr) }
     if burst.push, burst.octets > 0 { flags.insert(.psh) }
-    if burst.finish { flags.insert(.fin) }
+    if burst.finish {
+      flags.insert(.fin)
+      if !finishTaken { finishCrosses = true }
+    }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
     let fields = acknowledgmentFields(withBlocks: false, at: now, memory: memory)
     let used = PacketWriter.tcp(
@@ -149,7 +152,8 @@ extension TCPEndpoint {
   /// (RFC 9293 §3.10.7.1: sequence 0, acknowledging the SYN). The caller releases the endpoint.
   /// - Returns: false when the queue is full: drain it and call again.
   package func reset(path: TCPPath, frames: inout FrameQueue) -> Bool {
-    guard state != .closed, state != .timeWait else { return true }
+    // Until the target took everything, the client still waits for acknowledgements in TIME-WAIT.
+    guard state != .closed, state != .timeWait || !finishTaken else { return true }
     guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
       return false
     }

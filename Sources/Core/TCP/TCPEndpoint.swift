@@ -31,6 +31,8 @@ package struct TCPEndpoint: BitwiseCopyable {
   var permitsSACK = false
   var answerDue = false
   var finishTaken = false
+  /// Our FIN went out before the client's was acknowledged.
+  var finishCrosses = false
   var challengeDue = false
   var keepaliveDue = false
   private var challenges: UInt8 = 0
@@ -405,7 +407,10 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// TS.Recent means nothing after 24 days of silence: the peer's clock may have wrapped
   /// (RFC 7323 §5.5).
   private func recentTimestampIsOld(at now: MonotonicInstant) -> Bool {
-    Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.takesOldTimestamps) { return true }
+    #endif
+    return Self.seconds(now) &- recentTimestampSeconds > Self.timestampLifetimeSeconds
   }
 
   /// Challenge ACKs of one connection in a second of the clock.
@@ -453,8 +458,9 @@ package struct TCPEndpoint: BitwiseCopyable {
       return []
     case .closing: return enterTimeWait(at: now, memory: &memory)
     case .lastAck:
-      // Seen from the client, our FIN crosses its own until that is acknowledged.
-      guard finishTaken else { return enterTimeWait(at: now, memory: &memory) }
+      // Seen from the client, our FIN crosses its own unless it acknowledges that: the client is in
+      // CLOSING, and may need our acknowledgement once more.
+      guard !finishCrosses else { return enterTimeWait(at: now, memory: &memory) }
       release(memory: &memory)
       return .closed
     case .listen, .synReceived, .established, .finWait2, .timeWait, .closeWait, .closed: return []

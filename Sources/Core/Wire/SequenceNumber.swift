@@ -1,3 +1,7 @@
+#if PLANTED_FAULTS
+  import Primitives
+#endif
+
 /// A TCP sequence number (RFC 9293 §3.4). Not `Comparable`: order modulo 2³² is not total.
 package struct SequenceNumber: Hashable, Sendable, BitwiseCopyable {
   package var rawValue: UInt32
@@ -6,7 +10,10 @@ package struct SequenceNumber: Hashable, Sendable, BitwiseCopyable {
 
   /// Whether this number lies in the half of the space before `other`.
   @inlinable package func precedes(_ other: Self) -> Bool {
-    Int32(bitPattern: rawValue &- other.rawValue) < 0
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.comparesSequencesPlainly) { return rawValue < other.rawValue }
+    #endif
+    return Int32(bitPattern: rawValue &- other.rawValue) < 0
   }
 
   @inlinable package func precedesOrEquals(_ other: Self) -> Bool {

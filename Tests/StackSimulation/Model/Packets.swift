@@ -14,6 +14,8 @@ struct Addressing {
   var virtualPort: UInt16
 
   var headerOctets: Int { isIPv4 ? 20 : 40 }
+  var clientAddress: IPAddress { IPAddress(octets: client) ?? .anyIPv6 }
+  var virtualAddress: IPAddress { IPAddress(octets: virtual) ?? .anyIPv6 }
 }
 
 enum Flag {
@@ -22,6 +24,7 @@ enum Flag {
   static let rst: UInt8 = 4
   static let psh: UInt8 = 8
   static let ack: UInt8 = 16
+  static let urg: UInt8 = 32
 }
 
 /// A TCP header as the client sees it.
@@ -30,6 +33,7 @@ struct Segment {
   var acknowledgment: UInt32 = 0
   var flags: UInt8 = 0
   var window: UInt16 = 0
+  var urgentPointer: UInt16 = 0
   var maximumSegment: Int?
   var scale: Int?
   var permitsSACK = false
@@ -92,9 +96,18 @@ enum Packets {
   }
 
   /// The sum of addresses, protocol and length (RFC 9293 §3.1, RFC 8200 §8.1).
-  private static func pseudoSum(_ packet: [UInt8], isIPv4: Bool, octets: Int) -> UInt64 {
+  static func pseudoSum(
+    _ packet: [UInt8], isIPv4: Bool, octets: Int, protocolNumber: UInt32 = 6
+  ) -> UInt64 {
     let addresses = isIPv4 ? sum(packet, 12..<20) : sum(packet, 8..<40)
-    return addresses + UInt64(UInt32(octets).byteSwapped) + UInt64(UInt32(6).byteSwapped)
+    return addresses + UInt64(UInt32(octets).byteSwapped)
+      + UInt64(protocolNumber.byteSwapped)
+  }
+
+  /// What a device does with NEEDS_CSUM: the field holds the pseudo-header's sum.
+  static func complete(_ packet: inout [UInt8]) {
+    let start = packet[0] >> 4 == 4 ? 20 : 40
+    packet.put16(~fold(sum(packet, start..<packet.count)), start + 16)
   }
 
   /// Computes and stores the checksums of an IP packet with a TCP segment.
@@ -164,7 +177,8 @@ enum Packets {
     packet.add32(segment.acknowledgment)
     packet += [UInt8((20 + options.count) / 4) << 4, segment.flags]
     packet.add16(segment.window)
-    packet += [0, 0, 0, 0]
+    packet += [0, 0]
+    packet.add16(segment.urgentPointer)
     packet += options
     if octets > 0 {
       let start = packet.count
@@ -178,6 +192,34 @@ enum Packets {
     }
     seal(&packet, isIPv4: addressing.isIPv4)
     return packet
+  }
+
+  /// What a router says about a packet that is longer than the path behind it takes (RFC 1191 §4,
+  /// RFC 8201 §4).
+  static func tooBig(_ packet: [UInt8], mtu: Int, _ addressing: Addressing) -> [UInt8] {
+    let quoted = packet.prefix(addressing.isIPv4 ? 60 : 576)
+    var message: [UInt8] = addressing.isIPv4 ? [3, 4, 0, 0, 0, 0] : [2, 0, 0, 0]
+    if addressing.isIPv4 { message.add16(UInt16(mtu)) } else { message.add32(UInt32(mtu)) }
+    message += quoted
+    var answer: [UInt8]
+    if addressing.isIPv4 {
+      answer = [0x45, 0]
+      answer.add16(UInt16(20 + message.count))
+      answer += [0, 0, 0, 0, 64, 1, 0, 0, 10, 77, 0, 1] + addressing.virtual
+      answer.put16(~fold(sum(answer, 0..<20)), 10)
+    } else {
+      answer = [0x60, 0, 0, 0]
+      answer.add16(UInt16(message.count))
+      answer += [58, 64, 0xfd, 0x77] + [UInt8](repeating: 0, count: 13) + [1] + addressing.virtual
+    }
+    let start = answer.count
+    answer += message
+    var total = sum(answer, start..<answer.count)
+    if !addressing.isIPv4 {
+      total += pseudoSum(answer, isIPv4: false, octets: message.count, protocolNumber: 58)
+    }
+    answer.put16(~fold(total), start + 2)
+    return answer
   }
 
   /// Reads a TCP packet; nil when it is no TCP packet.

@@ -1,47 +1,9 @@
 import Primitives
 
-// What will happen, earliest first; what is due at the same instant in the order it was pushed.
+// What happened in a run, a line for each packet and event: the latest of them, or all.
 
-struct EventQueue<Event> {
-  private var heap: [(at: UInt64, order: UInt64, event: Event)] = []
-  private var pushed: UInt64 = 0
-
-  mutating func push(_ event: Event, at instant: MonotonicInstant) {
-    pushed += 1
-    heap.append((instant.nanoseconds, pushed, event))
-    var child = heap.count - 1
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard precedes(child, parent) else { break }
-      heap.swapAt(child, parent)
-      child = parent
-    }
-  }
-
-  mutating func pop() -> (at: MonotonicInstant, event: Event)? {
-    guard let first = heap.first, let last = heap.popLast() else { return nil }
-    if !heap.isEmpty {
-      heap[0] = last
-      var parent = 0
-      while true {
-        var least = parent
-        for child in [2 * parent + 1, 2 * parent + 2]
-        where child < heap.count && precedes(child, least) { least = child }
-        guard least != parent else { break }
-        heap.swapAt(parent, least)
-        parent = least
-      }
-    }
-    return (MonotonicInstant(nanoseconds: first.at), first.event)
-  }
-
-  private func precedes(_ a: Int, _ b: Int) -> Bool {
-    heap[a].at != heap[b].at ? heap[a].at < heap[b].at : heap[a].order < heap[b].order
-  }
-}
-
-/// The latest events of a run, written out only when somebody asks.
-struct Trace {
+/// Written out only when somebody asks.
+package struct Trace {
   static let entriesMax = 60
 
   private enum Content {
@@ -51,7 +13,7 @@ struct Trace {
   private var entries: [(at: MonotonicInstant, flow: Int, content: Content)] = []
   private var begin = 0
   /// Keeps everything.
-  var isWhole = false
+  package var isWhole = false
 
   mutating func packet(_ now: MonotonicInstant, _ flow: Int, up: Bool, _ packet: [UInt8]) {
     guard let segment = Packets.parse(packet) else { return }
@@ -71,7 +33,7 @@ struct Trace {
     }
   }
 
-  var text: String {
+  package var text: String {
     (entries[begin...] + entries[..<begin]).map { entry in
       let micros = entry.at.nanoseconds / 1_000
       let head =

@@ -1,4 +1,4 @@
-import Primitives
+import SimulationModel
 import Testing
 
 // The checks, checked: each planted fault must be found, and soon.

@@ -11,7 +11,7 @@ extension Peer {
     }
     switch phase {
     case .idle, .gone:
-      answerWithReset(segment)
+      if outcome != .vanished { answerWithReset(segment) }
       return
     case .opening:
       try receiveWhileOpening(segment, at: now)
@@ -50,14 +50,14 @@ extension Peer {
     if segment.permitsSACK, !plan.permitsSACK { throw Violation("unasked SACK-permitted") }
     stackInitial = segment.sequence
     received = 1
-    toldEdge = 1 + min(plan.bufferOctets, 65_535)
+    toldEdge = 1 + synWindow
     acknowledged = 1
     stackScale = segment.scale ?? 0
     stackScales = segment.scale != nil
     stampsOn = segment.timestamp != nil
     stackTakesSACK = segment.permitsSACK
     let offered = segment.maximumSegment ?? (addressing.isIPv4 ? 536 : 1220)
-    segmentMax = min(offered, plan.maximumSegment ?? 65_535) - (stampsOn ? 12 : 0)
+    segmentMax = min(offered, max(88, plan.maximumSegment ?? 65_535)) - (stampsOn ? 12 : 0)
     edge = 1 + Int(segment.window)
     if let stamp = segment.timestamp {
       recentStamp = stamp.value
@@ -201,9 +201,13 @@ extension Peer {
     }
     let before = received
     let end = min(offset + octets, toldEdge)
+    if !ahead.isEmpty, habits.chance(plan.oddities.reneges) { ahead = [:] }
     if end > received, offset < end {
       ahead[offset] = max(end, ahead[offset] ?? 0)
       latestAhead = max(offset, received)
+    }
+    if habits.chance(plan.oddities.jumpsGaps), let first = ahead.keys.min(), first > received {
+      received = first
     }
     while let (start, end) = ahead.first(where: { $0.key <= received }) {
       received = max(received, end)

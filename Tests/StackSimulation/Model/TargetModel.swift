@@ -111,7 +111,7 @@ final class TargetModel {
 
   private func endIfDone() {
     guard isConnected, !saidAll, said == total, !hasReset, plan.resetAt == nil,
-      plan.ending == .afterSending || sawEnd
+      plan.ending == .afterSending || (plan.ending == .afterPeersEnd && sawEnd)
     else { return }
     saidAll = true
     eventPending = true

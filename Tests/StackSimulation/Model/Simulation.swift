@@ -9,22 +9,23 @@ import Wire
 // Everything is drawn from the seed. `run` throws the first violation; the trace holds what came
 // before it. Left out on purpose: UDP and ICMP beyond what ends a handshake.
 
-struct Report {
-  var retransmissions = 0
-  var timeouts = 0
-  var clientTimeouts = 0
+package struct Report {
+  package var retransmissions = 0
+  package var timeouts = 0
+  package var clientTimeouts = 0
   var segments = 0
   var turns = 0
   var lost = 0
   var corrupted = 0
   var corruptionDrops = 0
+  var tooLong = 0
   var elapsed = Interval.zero
   /// Until the last client was done.
-  var transferTime = Interval.zero
+  package var transferTime = Interval.zero
   var octets = 0
 }
 
-final class Simulation {
+package final class Simulation {
   enum Event {
     case turn
     case start(Int)
@@ -40,27 +41,27 @@ final class Simulation {
   /// A wake-up may find that its deadline has moved; more of them in a row are a busy loop.
   static let idleTurnsMax = 24
 
-  private let plan: Plan
-  private let fault: Fault?
-  private var dice: Dice
-  private var events = EventQueue<Event>()
-  private var now: MonotonicInstant
-  private let origin: MonotonicInstant
-  private let worker: Worker
-  private var up: Link
-  private var down: Link
-  private var conversations: [Conversation] = []
-  private var targets: [TargetModel] = []
-  private var turnAt = MonotonicInstant.distantFuture
-  private var peerAt: [MonotonicInstant] = []
-  private var idleTurns = 0
-  private var eventCount = 0
-  private var eventLimit = 40_000
-  private var report = Report()
-  private var faultCount = 0
-  var trace = Trace()
+  let plan: Plan
+  let fault: Fault?
+  var dice: Dice
+  var events = EventQueue<Event>()
+  var now: MonotonicInstant
+  let origin: MonotonicInstant
+  let worker: Worker
+  var up: Link
+  var down: Link
+  var conversations: [Conversation] = []
+  var targets: [TargetModel] = []
+  var turnAt = MonotonicInstant.distantFuture
+  var peerAt: [MonotonicInstant] = []
+  var idleTurns = 0
+  var eventCount = 0
+  var eventLimit = 40_000
+  var report = Report()
+  var faultCount = 0
+  package var trace = Trace()
 
-  init(_ plan: Plan, seed: UInt64, fault: Fault? = nil) {
+  package init(_ plan: Plan, seed: UInt64, fault: Fault? = nil) {
     self.plan = plan
     self.fault = fault
     dice = Dice(seed ^ 0xFEED_5EED)
@@ -77,10 +78,11 @@ final class Simulation {
         virtual: flow.isIPv4
           ? [10, 77, 0, 10] : [0xfd, 0x77] + Array(repeating: 0, count: 13) + [10],
         clientPort: 40_000 + UInt16(index), virtualPort: 8_000 + UInt16(dice.below(1_000)))
-      let peer = Peer(
-        flow.client, addressing, uploadKey: index * 7_919 + 1,
-        downloadKey: index * 104_729 + 50_021,
-        dice: &dice)
+      let keys = (up: index * 7_919 + 1, down: index * 104_729 + 50_021)
+      let peer: any Client =
+        flow.client.isTwin
+        ? Twin(flow.client, addressing, uploadKey: keys.up, downloadKey: keys.down, dice: &dice)
+        : Peer(flow.client, addressing, uploadKey: keys.up, downloadKey: keys.down, dice: &dice)
       conversations.append(Conversation(index: index, plan: flow, peer: peer))
       peerAt.append(.distantFuture)
       events.push(.start(index), at: now + flow.client.start)
@@ -96,7 +98,7 @@ final class Simulation {
   }
 
   /// - Throws: the first violation.
-  func run() throws -> Report {
+  package func run() throws -> Report {
     defer {
       worker.wire = { _ in }
       worker.reads = { frame, _ in frame }
@@ -107,7 +109,7 @@ final class Simulation {
       now = max(now, at)
       eventCount += 1
       guard eventCount <= eventLimit else {
-        throw Violation("more than \(eventLimit) events: a storm")
+        throw Violation("more than \(eventLimit) events: a storm, the last: \(event)")
       }
       try handle(event)
       scheduleTurn()
@@ -121,7 +123,7 @@ final class Simulation {
     case .turn: try turn()
     case .start(let index):
       conversations[index].peer.open(at: now)
-      settle(index)
+      try settle(index)
     case .up(let packet, let flow, let segmentOctets):
       worker.inbox.append((dress(packet, segmentOctets: segmentOctets), flow))
     case .down(let packet, let flow): try arrives(packet, flow)
@@ -129,7 +131,7 @@ final class Simulation {
       guard peerAt[index] <= now else { return }
       peerAt[index] = .distantFuture
       if conversations[index].peer.nextDeadline <= now { conversations[index].peer.timer(at: now) }
-      settle(index)
+      try settle(index)
     case .target(let target):
       if target.nextDeadline <= now { target.timer(at: now) }
       arm(target)
@@ -147,6 +149,11 @@ final class Simulation {
     idleTurns = didSomething ? 0 : idleTurns + 1
     guard idleTurns < Self.idleTurnsMax else {
       throw Violation("\(idleTurns) turns in a row with nothing to do")
+    }
+    if worker.stack.flowCount == 0, worker.stack.timeWaitCount == 0,
+      let deadline = worker.stack.nextDeadline()
+    {
+      throw Violation("a timer is left without a flow, at \(deadline.nanoseconds)")
     }
     for target in targets { arm(target) }
     targets.removeAll { $0.isClosed }
@@ -192,132 +199,6 @@ final class Simulation {
     events.push(.target(target), at: max(wanted, now))
   }
 
-  // MARK: Towards the stack
-
-  /// Sends what a client wants sent, and sets its timer.
-  private func settle(_ index: Int) {
-    let peer = conversations[index].peer
-    for (packet, segmentOctets) in peer.outbox {
-      trace.packet(now, index, up: true, packet)
-      let isSuper = segmentOctets > 0
-      let copies = up.carry(
-        packet, flow: index, protected: isSuper, origin: origin.nanoseconds, at: now)
-      if copies.isEmpty { trace.note(now, index, "  lost") }
-      for copy in copies {
-        events.push(.up(copy.packet, flow: index, segmentOctets: segmentOctets), at: copy.at)
-      }
-    }
-    peer.outbox.removeAll()
-    let wanted = peer.nextDeadline
-    if wanted < peerAt[index] {
-      peerAt[index] = wanted
-      events.push(.peer(index), at: max(wanted, now))
-    }
-  }
-
-  /// Puts a virtio-net header in front: a super-packet's checksum is the device's business.
-  private func dress(_ packet: [UInt8], segmentOctets: Int) -> [UInt8] {
-    var header = [UInt8](repeating: 0, count: 10)
-    if segmentOctets > 0 {
-      header[0] = 1
-      header[1] = packet[0] >> 4 == 4 ? 1 : 4
-      header[4] = UInt8(segmentOctets & 255)
-      header[5] = UInt8(segmentOctets >> 8)
-    }
-    return header + packet
-  }
-
-  /// A frame is about to reach the stack: notes what it says, and returns it.
-  private func reaches(_ frame: [UInt8], _ flow: Int) -> [UInt8] {
-    let packet = Array(frame[10...])
-    let conversation = conversations[flow]
-    guard packet[0] >> 4 == (conversation.plan.isIPv4 ? 4 : 6),
-      Packets.isSound(packet, isIPv4: conversation.plan.isIPv4),
-      let segment = Packets.parse(packet)
-    else {
-      report.corruptionDrops += 1
-      return frame
-    }
-    conversation.reaches(segment, at: now)
-    guard fault == .inflatesClientWindow, !segment.has(Flag.syn) else { return frame }
-    var inflated = packet
-    inflated.put16(
-      segment.window | 0x3FFF, (conversation.plan.isIPv4 ? 20 : 40) + 14)
-    Packets.seal(&inflated, isIPv4: conversation.plan.isIPv4)
-    return Array(frame[..<10]) + inflated
-  }
-
-  // MARK: From the stack
-
-  private func leaves(_ frame: [UInt8]) throws {
-    guard frame.count > 30 else { throw Violation("a frame of \(frame.count) octets") }
-    var packet = Array(frame[10...])
-    let isIPv4 = packet[0] >> 4 == 4
-    let start = isIPv4 ? 20 : 40
-    if packet[isIPv4 ? 9 : 6] != 6 {
-      try controlLeaves(packet, start: start)
-      return
-    }
-    let segmentOctets = Int(frame[4]) | Int(frame[5]) << 8
-    if frame[0] & 1 != 0 { complete(&packet, start) }
-    guard packet.count == (isIPv4 ? Int(packet.big16(2)) : 40 + Int(packet.big16(4))) else {
-      throw Violation("an IP length that is not the packet's")
-    }
-    let index = Int(packet.big16(start + 2)) - 40_000
-    guard conversations.indices.contains(index) else { throw Violation("a packet to a stranger") }
-    var pieces = Packets.cut(packet, segmentOctets: frame[1] == 0 ? 0 : segmentOctets)
-    if let fault {
-      faultCount += 1
-      pieces = fault.plant(in: pieces, of: conversations[index], count: faultCount)
-    }
-    for piece in pieces {
-      guard Packets.isSound(piece, isIPv4: isIPv4), let segment = Packets.parse(piece) else {
-        throw Violation("flow \(index): the stack sends a bad checksum or header")
-      }
-      trace.packet(now, index, up: false, piece)
-      try conversations[index].check(segment, octets: piece.count, mtu: plan.mtu, at: now)
-      let copies = down.carry(
-        piece, flow: index, protected: false, origin: origin.nanoseconds, at: now)
-      if copies.isEmpty { trace.note(now, index, "  lost") }
-      for copy in copies { events.push(.down(copy.packet, flow: index), at: copy.at) }
-    }
-  }
-
-  /// What the device does with NEEDS_CSUM: the field holds the pseudo-header's sum.
-  private func complete(_ packet: inout [UInt8], _ start: Int) {
-    let sum = ~Packets.fold(Packets.sum(packet, start..<packet.count))
-    packet.put16(sum, start + 16)
-  }
-
-  /// An ICMP error ends the handshake of the flow that it quotes.
-  private func controlLeaves(_ packet: [UInt8], start: Int) throws {
-    let quoted = start + 8 + start
-    guard packet.count >= quoted + 4 else {
-      throw Violation("an ICMP message that quotes too little")
-    }
-    let index = Int(packet.big16(quoted)) - 40_000
-    guard conversations.indices.contains(index) else { throw Violation("ICMP about a stranger") }
-    trace.note(now, index, "ICMP \(packet[start])/\(packet[start + 1])")
-    conversations[index].peer.unreachable()
-    settle(index)
-  }
-
-  private func arrives(_ packet: [UInt8], _ index: Int) throws {
-    let conversation = conversations[index]
-    guard packet[0] >> 4 == (conversation.plan.isIPv4 ? 4 : 6),
-      Packets.isSound(packet, isIPv4: conversation.plan.isIPv4)
-    else { return }
-    let target = conversation.target
-    let hadPhase = conversation.peer.phase
-    try conversation.peer.receive(
-      packet, said: target?.read ?? 0, saidAll: target?.saidAll ?? false, at: now)
-    if conversation.peer.phase != hadPhase {
-      report.transferTime = now - origin
-      trace.note(now, index, "client is \(conversation.peer.phase) \(conversation.peer.outcome)")
-    }
-    settle(index)
-  }
-
   // MARK: The end
 
   private func conclude() throws {
@@ -328,6 +209,9 @@ final class Simulation {
         )
       }
       try conversation.verdict()
+      if let leftover = conversation.peer.leftover {
+        throw Violation("flow \(conversation.index): the client keeps \(leftover)")
+      }
       report.retransmissions += conversation.retransmissions
       report.timeouts += conversation.timeouts
       report.clientTimeouts += conversation.peer.timeouts

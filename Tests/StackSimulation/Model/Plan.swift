@@ -19,6 +19,13 @@ struct LinkPlan {
   var blackouts: [Range<UInt64>] = []
   /// Time for one octet, nanoseconds: 0 means no bottleneck.
   var nanosecondsPerOctet = 0
+  /// Within a stretch no packet longer than this passes; the sender is told, or not.
+  var narrow: Narrow?
+  struct Narrow {
+    var during: Range<UInt64>
+    var mtu: Int
+    var isTold: Bool
+  }
   /// A bottleneck's queue.
   var queueLimit = Interval.milliseconds(100)
 
@@ -27,7 +34,7 @@ struct LinkPlan {
   }
 }
 
-enum Ending { case afterSending, afterPeersEnd }
+enum Ending { case afterSending, afterPeersEnd, never }
 enum Dial { case connected, later, refused, unreachable, silent }
 
 struct ClientPlan {
@@ -59,6 +66,9 @@ struct ClientPlan {
   var forgetsSACK = true
   var timeout = Interval.milliseconds(300)
   var probesWithData = true
+  var oddities = Oddities()
+  /// The engine under test is the client, too.
+  var isTwin = false
 }
 
 struct TargetPlan {
@@ -86,7 +96,7 @@ struct FlowPlan {
   var target = TargetPlan()
 }
 
-struct Plan {
+package struct Plan {
   var up = LinkPlan()
   var down = LinkPlan()
   var flows: [FlowPlan] = []
@@ -102,7 +112,14 @@ struct Plan {
 }
 
 extension Plan {
-  init(seed: UInt64) {
+  /// What a seed means: a plain run, and what makes it strange.
+  package init(seed: UInt64) {
+    self.init(plain: seed)
+    addStrangeness(seed)
+  }
+
+  /// Clients without bad habits, and a path whose MTU stays.
+  package init(plain seed: UInt64) {
     var dice = Dice(seed)
     mtu = dice.pick([1500, 1500, 1500, 1400, 1280, 9000])
     offloads = dice.percent(50)

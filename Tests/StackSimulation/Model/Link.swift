@@ -14,6 +14,14 @@ struct Link {
   private var passed: [Int: Int] = [:]
   private var earlyLosses: [Int: Int] = [:]
 
+  /// The path's MTU, and whether a router tells of what is longer; nil: no bound but the device's.
+  func bound(origin: UInt64, at now: MonotonicInstant) -> (mtu: Int, isTold: Bool)? {
+    guard let narrow = plan.narrow, narrow.during.contains(now.nanoseconds - origin) else {
+      return nil
+    }
+    return (narrow.mtu, narrow.isTold)
+  }
+
   init(_ plan: LinkPlan, _ dice: Dice) {
     self.plan = plan
     self.dice = dice

@@ -1,32 +1,14 @@
 import Primitives
+import SimulationModel
 import Testing
 
 // What a transfer costs when the path is plain: time, and retransmissions by time-out.
 
 @Suite("Transfers under simulation") struct ThroughputTests {
-  static func bulk(upload: Int, download: Int, loss: Int, offloads: Bool) -> Plan {
-    var plan = Plan()
-    plan.offloads = offloads
-    plan.up.delay = .milliseconds(5)
-    plan.down.delay = .milliseconds(5)
-    plan.up.loss = loss
-    plan.down.loss = loss
-    var flow = FlowPlan()
-    flow.client.upload = upload
-    flow.client.bufferOctets = 1 << 20
-    flow.client.flightSegments = 64
-    flow.client.timeout = .milliseconds(250)
-    flow.target.download = download
-    flow.target.bufferOctets = 256 << 10
-    plan.flows = [flow]
-    return plan
-  }
-
   @Test("without loss nothing is sent twice, and no timer is waited for", arguments: [true, false])
   func clean(offloads: Bool) throws {
     for (upload, download) in [(4 << 20, 0), (0, 4 << 20), (2 << 20, 2 << 20)] {
-      var plan = Self.bulk(upload: upload, download: download, loss: 0, offloads: offloads)
-      plan.timeWait = .seconds(1)
+      let plan = Plan.bulk(upload: upload, download: download, loss: 0, offloads: offloads)
       let report = try simulate(seed: 1, plan: plan)
       #expect(report.retransmissions == 0)
       #expect(report.timeouts == 0)
@@ -40,11 +22,10 @@ import Testing
     var retransmissions = 0
     var timeouts = 0
     for seed in UInt64(1)...10 {
-      let plan = Self.bulk(upload: 0, download: 2 << 20, loss: 1_000, offloads: offloads)
+      let plan = Plan.bulk(upload: 0, download: 2 << 20, loss: 1_000, offloads: offloads)
       let report = try simulate(seed: seed, plan: plan)
       retransmissions += report.retransmissions
       timeouts += report.timeouts
-      if Environment.number("PORTFERRY_VERBOSE") != nil { print(seed, report) }
     }
     // Only the very last segments may have nothing behind them that could tell of their loss.
     #expect(timeouts <= 12, "\(timeouts) of \(retransmissions)")

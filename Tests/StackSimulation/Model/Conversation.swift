@@ -8,12 +8,16 @@ import Primitives
 final class Conversation {
   let index: Int
   let plan: FlowPlan
-  let peer: Peer
+  let peer: any Client
   var target: TargetModel?
   var dials = 0
 
-  /// The first target's figures, for the verdict at the end.
-  private(set) var firstTarget: TargetModel?
+  /// The client's own target, not one that a late SYN of his had dialled: for the verdict.
+  private(set) var ownTarget: TargetModel?
+
+  /// The SYN that had the target dialled: somebody else's, perhaps.
+  private var syn = (sequence: UInt32(0), window: 0)
+  private var latestSYN = (sequence: UInt32(0), window: 0)
 
   // What the stack has sent and may send.
   private var stackInitial: UInt32?
@@ -31,7 +35,7 @@ final class Conversation {
   private(set) var segments = 0
   private var answered = false
 
-  init(index: Int, plan: FlowPlan, peer: Peer) {
+  init(index: Int, plan: FlowPlan, peer: any Client) {
     self.index = index
     self.plan = plan
     self.peer = peer
@@ -39,8 +43,9 @@ final class Conversation {
 
   func dialled(_ target: TargetModel) {
     self.target = target
-    if firstTarget == nil { firstTarget = target }
+    if !target.isStray { ownTarget = target }
     dials += 1
+    syn = latestSYN
     stackInitial = nil
     acknowledged = 0
     edge = 0
@@ -53,8 +58,9 @@ final class Conversation {
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
-    if segment.has(Flag.rst), stackInitial != nil,
-      Int(Int32(bitPattern: segment.sequence &- peer.initial)) == acknowledged
+    if segment.flags & 0x17 == Flag.syn { latestSYN = (segment.sequence, Int(segment.window)) }
+    if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
+      Int(Int32(bitPattern: segment.sequence &- syn.sequence)) == acknowledged
     {
       resetAt = now
     }
@@ -63,6 +69,7 @@ final class Conversation {
     else { return }
     let scale = answered && scaleUp >= 0 ? scaleUp : 0
     let offset = Int(Int32(bitPattern: segment.acknowledgment &- initial))
+    guard offset <= sent else { return }
     clientEdge = max(clientEdge, offset + Int(segment.window) << scale)
   }
 
@@ -76,14 +83,14 @@ final class Conversation {
     if let resetAt, now - resetAt > .milliseconds(1) { throw fault("speaks on after a reset") }
     guard let target else { throw fault("speaks, and no target was dialled") }
     guard target.isConnected else { throw fault("answers before the target is connected") }
-    let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- peer.initial))
+    let acknowledgment = Int(Int32(bitPattern: segment.acknowledgment &- syn.sequence))
     if segment.has(Flag.syn) {
       if let initial = stackInitial, initial != segment.sequence {
         throw fault("changes its initial sequence number")
       }
       if stackInitial == nil {
-        clientEdge = 1 + min(plan.client.bufferOctets, 65_535)
-        scaleUp = segment.scale == nil ? 0 : plan.client.scale ?? 0
+        clientEdge = 1 + syn.window
+        scaleUp = segment.scale == nil ? 0 : min(14, plan.client.scale ?? 0)
         answered = true
         sent = 1
       } else if sent > 1 {
@@ -115,7 +122,8 @@ final class Conversation {
     let start = Int(Int32(bitPattern: segment.sequence &- initial))
     let finish = segment.has(Flag.fin)
     let end = start + octets + (finish ? 1 : 0) + (segment.has(Flag.syn) ? 1 : 0)
-    let mss = plan.client.maximumSegment ?? (plan.isIPv4 ? 536 : 1220)
+    // A client that asks for segments of less than 88 octets gets such.
+    let mss = max(88, plan.client.maximumSegment ?? (plan.isIPv4 ? 536 : 1220))
     let headers = peer.addressing.headerOctets + 20
     guard octets == 0 || packetOctets <= mss + headers else {
       throw fault("sends \(packetOctets) octets to a client with an MSS of \(mss)")
@@ -134,37 +142,50 @@ final class Conversation {
     sent = max(sent, end)
   }
 
+  /// Checks one segment that a client sends which is our own engine: it too keeps to windows.
+  func checkTwin(_ segment: Segment) throws {
+    guard plan.client.isTwin, stackInitial != nil, !segment.has(Flag.syn), !segment.has(Flag.rst)
+    else { return }
+    let start = Int(Int32(bitPattern: segment.sequence &- peer.initial))
+    let end = start + segment.payload.count + (segment.has(Flag.fin) ? 1 : 0)
+    guard end <= edge || (end == edge + 1 && start == edge) else {
+      throw Violation("flow \(index): the twin sends \(start)..<\(end), the edge is at \(edge)")
+    }
+  }
+
   private func fault(_ what: String) -> Violation { Violation("flow \(index): the stack \(what)") }
 
   var isOver: Bool { peer.isOver && (target?.isClosed ?? true) }
 
   /// What must be true when everything has ended.
   func verdict() throws {
-    let said = firstTarget?.total ?? 0
-    let taken = firstTarget?.taken ?? 0
+    let said = ownTarget?.total ?? 0
+    let taken = ownTarget?.taken ?? 0
     let aborted = plan.client.resetAfter != nil
     switch plan.target.dial {
     case .refused:
-      guard [.resetByStack, .resetByUs].contains(peer.outcome) || dials == 0 else {
+      guard [.resetByStack, .resetByUs, .vanished].contains(peer.outcome) || dials == 0 else {
         throw fault("was refused; the client saw \(peer.outcome)")
       }
       return
     case .unreachable, .silent:
-      guard [.unreachable, .resetByUs, .gaveUp].contains(peer.outcome) || dials == 0 else {
+      guard [.unreachable, .resetByUs, .gaveUp, .vanished].contains(peer.outcome) || dials == 0
+      else {
         throw fault("had no target; the client saw \(peer.outcome)")
       }
       return
     case .connected, .later: break
     }
+    if peer.outcome == .vanished { return }
     if aborted {
-      if peer.outcome == .resetByUs, let target = firstTarget, target.isConnected,
+      if peer.outcome == .resetByUs, let target = ownTarget, target.isConnected,
         !target.hasReset, !target.wasAborted, !(target.isFinished && target.saidAll)
       {
         throw fault("hides the client's reset from the target")
       }
       if peer.outcome == .resetByUs || peer.outcome == .gaveUp { return }
     }
-    if let target = firstTarget, target.hasReset {
+    if let target = ownTarget, target.hasReset {
       let said = target.said
       guard peer.outcome == .resetByStack || target.isFinished && target.saidAll else {
         throw fault("ends with \(peer.outcome), the target reset")
@@ -174,15 +195,21 @@ final class Conversation {
       }
       return
     }
+    if plan.client.ending == .never || plan.target.ending == .never {
+      // Nobody ends it but the bound on idling, which cuts both sides.
+      guard peer.outcome == .resetByStack, peer.downloaded == said, taken == plan.client.upload
+      else { throw fault("idles to \(peer.outcome) with \(peer.downloaded) and \(taken) octets") }
+      return
+    }
     guard peer.outcome == .finished else { throw fault("ends with \(peer.outcome)") }
     guard peer.downloaded == said, peer.finishReceived else {
       throw fault("gave \(peer.downloaded) octets, the target said \(said)")
     }
-    guard taken == plan.client.upload, let target = firstTarget, target.isFinished,
+    guard taken == plan.client.upload, let target = ownTarget, target.isFinished,
       !target.wasAborted
     else {
       throw fault(
-        "gave the target \(taken) of \(plan.client.upload) octets, aborted: \(firstTarget?.wasAborted ?? false)"
+        "gave the target \(taken) of \(plan.client.upload) octets, aborted: \(ownTarget?.wasAborted ?? false)"
       )
     }
   }

@@ -1,7 +1,7 @@
 // Faults that a test plants, to see that the checks find them: in what the stack sends, in what it is
 // told, and in how its owner treats it.
 
-enum Fault: String, CaseIterable {
+package enum Fault: String, CaseIterable, Sendable {
   case acknowledgesEarly, acknowledgesBackwards, takesWindowBack, flipsPayload, dropsTakenOctet
   case inflatesClientWindow, oversizesSegments, losesFinish, ignoresDeadlines, keepsSlices
   case answersEarly, shiftsSequence, forgetsSocketEvents

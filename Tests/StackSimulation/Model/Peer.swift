@@ -6,27 +6,18 @@ import Primitives
 // last the FIN; sequence numbers appear only at the edge. The sender goes back to the first
 // unacknowledged octet when its timer fires and skips what was selectively acknowledged; its flight
 // is bounded by a constant, not by congestion control. The receiver keeps segments in a dictionary by
-// their start. Whatever the stack sends that a TCP must not send is a violation, thrown at once.
+// their start. Whatever the stack sends that a TCP must not send is a violation, thrown at once. Bad
+// habits (`Oddities`) are in Peer+Oddities.
 
-/// A rule was broken; what a run ends with.
-struct Violation: Error, CustomStringConvertible {
-  var description: String
-  init(_ description: String) { self.description = description }
-}
-
-final class Peer {
-  enum Phase { case idle, opening, open, lingering, gone }
-  enum Outcome { case none, finished, resetByStack, resetByUs, gaveUp, unreachable }
-
+final class Peer: Client {
   let plan: ClientPlan
   let addressing: Addressing
   let uploadKey: Int
   let downloadKey: Int
   let initial: UInt32
   let stampOffset: UInt32
-  var phase = Phase.idle
-  var outcome = Outcome.none
-  /// Packets to send, and whether each is a super-packet (its segment size, else 0).
+  var phase = ClientPhase.idle
+  var outcome = ClientOutcome.none
   var outbox: [(packet: [UInt8], segmentOctets: Int)] = []
 
   // The sender.
@@ -45,6 +36,9 @@ final class Peer {
   var stackScale = 0
   var segmentMax = 536
   var stackTakesSACK = false
+  var stackScales = false
+  /// One behind the octet of the latest probe.
+  var probed = 0
   var stampsOn = false
   var resetAt = MonotonicInstant.distantFuture
   /// An idle connection is asked for a sign of life (RFC 1122 §4.2.3.6): a lost reset is found out.
@@ -72,6 +66,13 @@ final class Peer {
   var lingerUntil = MonotonicInstant.distantFuture
   var ownStamps: (first: UInt32, last: UInt32)?
 
+  // Bad habits.
+  var habits: Dice
+  /// The latest packets, to be sent once more.
+  var memorable: [[UInt8]] = []
+  var acknowledgedOut = 1
+  var vanishAt = MonotonicInstant.distantFuture
+
   init(
     _ plan: ClientPlan, _ addressing: Addressing, uploadKey: Int, downloadKey: Int,
     dice: inout Dice
@@ -82,17 +83,20 @@ final class Peer {
     self.downloadKey = downloadKey
     initial = dice.percent(40) ? UInt32.max &- UInt32(dice.below(40_000)) : dice.word()
     stampOffset = dice.percent(30) ? UInt32.max &- UInt32(dice.below(5_000)) : dice.word()
+    habits = Dice(UInt64(initial) << 32 | UInt64(stampOffset))
   }
 
-  var isOver: Bool { phase == .gone || phase == .lingering }
   var downloaded: Int { max(0, received - 1 - (finishReceived ? 1 : 0)) }
 
   var nextDeadline: MonotonicInstant {
     [
       writeAt, retransmitAt, persistAt, resetAt, readAt, acknowledgeAt, lingerUntil, keepaliveAt,
+      vanishAt,
     ].min()
       ?? .distantFuture
   }
+
+  var leftover: String? { nil }
 
   static let keepaliveInterval = Interval.seconds(75)
 
@@ -102,6 +106,7 @@ final class Peer {
     phase = .opening
     toldEdge = 1
     if let after = plan.resetAfter { resetAt = now + after }
+    if let after = plan.oddities.vanishesAfter { vanishAt = now + after }
     sendSYN(at: now)
   }
 
@@ -109,7 +114,7 @@ final class Peer {
     var segment = Segment()
     segment.sequence = initial
     segment.flags = Flag.syn
-    segment.window = UInt16(min(plan.bufferOctets, 65_535))
+    segment.window = UInt16(synWindow)
     segment.maximumSegment = plan.maximumSegment
     segment.scale = plan.scale
     segment.permitsSACK = plan.permitsSACK
@@ -117,8 +122,12 @@ final class Peer {
     highest = 1
     next = 1
     retransmitAt = now + .milliseconds(1_000 << min(backoff, 4))
-    emit(segment, offset: 0, octets: 0)
+    for _ in 0...plan.oddities.synCopies {
+      emit(segment, offset: 1, octets: plan.oddities.synOctets)
+    }
   }
+
+  var synWindow: Int { plan.oddities.synWindow ?? min(plan.bufferOctets, 65_535) }
 
   func stamp(at now: MonotonicInstant) -> (value: UInt32, echo: UInt32) {
     let value = UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ stampOffset
@@ -132,7 +141,11 @@ final class Peer {
   }
 
   var finishQueued: Bool {
-    written == plan.upload && (plan.ending == .afterSending || finishReceived)
+    switch plan.ending {
+    case .afterSending: written == plan.upload
+    case .afterPeersEnd: written == plan.upload && finishReceived
+    case .never: false
+    }
   }
 
   /// Resets the connection, as an application that closes with SO_LINGER 0.
@@ -148,12 +161,12 @@ final class Peer {
     end(.resetByUs)
   }
 
-  func end(_ outcome: Outcome) {
+  func end(_ outcome: ClientOutcome) {
     if self.outcome == .none { self.outcome = outcome }
     phase = .gone
     for clear in [
       \Peer.writeAt, \Peer.retransmitAt, \Peer.persistAt, \Peer.resetAt, \Peer.readAt,
-      \Peer.acknowledgeAt, \Peer.lingerUntil, \Peer.keepaliveAt,
+      \Peer.acknowledgeAt, \Peer.lingerUntil, \Peer.keepaliveAt, \Peer.vanishAt,
     ] as [ReferenceWritableKeyPath<Peer, MonotonicInstant>] {
       self[keyPath: clear] = .distantFuture
     }
@@ -168,6 +181,11 @@ final class Peer {
 
   func timer(at now: MonotonicInstant) {
     guard phase != .gone else { return }
+    if vanishAt <= now {
+      outbox.removeAll()
+      end(.vanished)
+      return
+    }
     if resetAt <= now {
       resetAt = .distantFuture
       if phase == .open || phase == .opening {
@@ -215,112 +233,4 @@ final class Peer {
     let base = plan.timeout.nanoseconds << Int64(min(backoff, 6))
     return Interval(nanoseconds: min(base, 10_000_000_000))
   }
-
-  // MARK: Sending
-
-  func sequence(_ offset: Int) -> UInt32 { initial &+ UInt32(truncatingIfNeeded: offset) }
-
-  func emit(_ segment: Segment, offset: Int, octets: Int) {
-    let packet = Packets.build(
-      addressing, segment, key: uploadKey, offset: offset - 1, octets: octets)
-    outbox.append((packet, octets > segmentMax ? segmentMax : 0))
-  }
-
-  /// A segment with everything that an acknowledgement carries.
-  func dressed(_ offset: Int, _ flags: UInt8, at now: MonotonicInstant) -> Segment {
-    var segment = Segment()
-    segment.sequence = sequence(offset)
-    segment.acknowledgment = stackInitial &+ UInt32(truncatingIfNeeded: received)
-    segment.flags = flags | Flag.ack
-    if stampsOn { segment.timestamp = stamp(at: now) }
-    if stackTakesSACK, plan.permitsSACK { segment.blocks = blocks() }
-    let unread = max(0, downloaded - readOctets)
-    let shift = plan.scale == nil || !stackScales ? 0 : plan.scale ?? 0
-    let open = received + max(0, plan.bufferOctets - unread)
-    let wanted = max(0, max(open, toldEdge) - received)
-    var field = min(wanted >> shift, 65_535)
-    while received + field << shift < toldEdge, field < 65_535 { field += 1 }
-    toldEdge = max(toldEdge, received + field << shift)
-    segment.window = UInt16(field)
-    acknowledgeNow = false
-    acknowledgeAt = .distantFuture
-    unacknowledgedSegments = 0
-    return segment
-  }
-
-  var stackScales = false
-
-  func blocks() -> [(start: UInt32, end: UInt32)] {
-    var runs: [(start: Int, end: Int)] = []
-    for (start, end) in ahead.sorted(by: { $0.key < $1.key }) {
-      if let last = runs.last, start <= last.end {
-        runs[runs.count - 1].end = max(last.end, end)
-      } else {
-        runs.append((start, end))
-      }
-    }
-    if let first = runs.firstIndex(where: { $0.start <= latestAhead && latestAhead < $0.end }) {
-      runs.insert(runs.remove(at: first), at: 0)
-    }
-    return runs.prefix(3).map {
-      (stackInitial &+ UInt32($0.start), stackInitial &+ UInt32($0.end))
-    }
-  }
-
-  /// What one frame may carry: a super-packet is a whole number of segments.
-  var superOctets: Int {
-    max(1, min(plan.superSegments, 60_000 / segmentMax)) * segmentMax
-  }
-
-  /// Sends what may be sent, and an acknowledgement if one is due and nothing else carried it.
-  func pump(at now: MonotonicInstant) {
-    guard phase == .open || phase == .lingering else { return }
-    let dataEnd = 1 + written
-    while phase == .open {
-      if let run = selectively.first(where: { $0.start <= next && next < $0.end }) {
-        next = run.end
-        continue
-      }
-      let limit = min(edge, acknowledged + plan.flightSegments * segmentMax)
-      var octets = min(dataEnd - next, limit - next, superOctets)
-      if let run = selectively.first(where: { $0.start > next }) {
-        octets = min(octets, run.start - next)
-      }
-      let isLast = next + max(0, octets) == dataEnd
-      let finish =
-        finishQueued && isLast && next <= dataEnd && next + max(0, octets) + 1 <= edge
-      guard octets > 0 || finish else { break }
-      octets = max(0, octets)
-      var flags: UInt8 = isLast ? Flag.psh : 0
-      if finish { flags |= Flag.fin }
-      let segment = dressed(next, flags, at: now)
-      emit(segment, offset: next, octets: octets)
-      next += octets + (finish ? 1 : 0)
-      highest = max(highest, next)
-      if retransmitAt == .distantFuture { retransmitAt = now + timeout() }
-    }
-    let wants = next < dataEnd || (finishQueued && next == dataEnd)
-    if acknowledged == highest, wants, persistAt == .distantFuture {
-      persistAt = now + timeout()
-    } else if acknowledged < highest || !wants {
-      persistAt = .distantFuture
-    }
-    if acknowledgeNow {
-      let segment = dressed(min(highest, max(edge, acknowledged)), 0, at: now)
-      emit(segment, offset: 0, octets: 0)
-    }
-  }
-
-  /// Asks whether the window has opened (RFC 9293 §3.8.6.1; without data as kernels do it).
-  func probe(at now: MonotonicInstant) {
-    guard acknowledged == highest else { return }
-    backoff += 1
-    if plan.probesWithData, acknowledged < 1 + written {
-      emit(dressed(acknowledged, 0, at: now), offset: acknowledged, octets: 1)
-      probed = acknowledged + 1
-    } else {
-      emit(dressed(acknowledged - 1, 0, at: now), offset: 0, octets: 0)
-    }
-  }
-  var probed = 0
 }
