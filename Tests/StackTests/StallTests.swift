@@ -127,10 +127,10 @@ struct MemoryPressureTests {
 
   @Test("a newcomer that finds the pool spent gets what the heaviest idle flow kept")
   func evicts() throws {
-    let world = World(rules: [rule("web")], bufferOctets: 2 << 20)
-    // Each pins what it may: 256 KiB.
-    try pin(world, 8, octets: 200_000)
-    try pin(world, 1, octets: 256 * 1024, port: 41_000)
+    let world = World(rules: [rule("web")], maxFlows: 64, bufferOctets: 2 << 20)
+    // Each pins what it may: no more than is left for all others, so that many are needed.
+    try pin(world, 12, octets: 200_000)
+    try pin(world, 1, octets: 8 << 20, port: 41_000)
     #expect(world.stack.memory.chunks.available <= 8)
     world.advance(by: .seconds(4))
     #expect(world.stack.counters.flowsEvicted == 0)

@@ -83,7 +83,7 @@ package enum FlowEnd: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   init(_ failure: TargetFailure) {
     switch failure {
     case .refused: self = .refused
-    case .hostUnreachable, .networkUnreachable: self = .unreachable
+    case .hostUnreachable, .networkUnreachable, .tooBig: self = .unreachable
     case .prohibited: self = .prohibited
     case .timedOut: self = .timedOut
     case .exhausted: self = .noSocket

@@ -92,11 +92,12 @@ extension Stack {
     if let sequence = quoted.sequence {
       guard endpoints[Int(slot)].isEndedByHardError(quoting: sequence) else { throw .icmpIgnored }
       counters.flowsReset += 1
+      conclude(slot, .clientLost)
       perform(flows[slot].relay.clientReset(), slot, at: now)
     } else {
       guard kind == .port else { throw .icmpIgnored }
       guard sessions[Int(slot)].isAnswered else { throw .icmpUnmatched }
-      end(slot)
+      end(slot, .clientLost)
     }
   }
 

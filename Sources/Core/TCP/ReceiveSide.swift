@@ -16,6 +16,10 @@ package struct ReceiveSide: BitwiseCopyable {
   /// Delay of an acknowledgement that nothing else asks for (RFC 1122 §4.2.3.2: below 500 ms).
   static let acknowledgmentDelay = Interval.milliseconds(40)
 
+  /// Chunks that payload in front of a gap leaves free, for what fills the gap: without them it could
+  /// hold all of a pool that nothing could drain.
+  static let chunksLeftForOrder = (1 << 16) / ChunkPool.chunkOctets + 2
+
   /// RCV.NXT.
   package private(set) var next: SequenceNumber
   /// The edge that is acknowledged.
@@ -177,7 +181,9 @@ package struct ReceiveSide: BitwiseCopyable {
       return false
     }
     let index = store
-    guard memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 3
+    let leave = start == next ? 0 : Self.chunksLeftForOrder
+    guard
+      memory.chunks.available >= memory.pendingChunks + octets / ChunkPool.chunkOctets + 3 + leave
     else {
       memory.drops.count(.memoryFull)
       releaseStoreIfEmpty(memory: &memory)

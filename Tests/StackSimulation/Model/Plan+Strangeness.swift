@@ -24,6 +24,12 @@ extension Plan {
     }
     if kind >= 3, dice.percent(20) { narrowPath(&dice) }
     if kind >= 3, flows.count > 1, dice.percent(10) { spendMemory(&dice) }
+    // A window that is shut for long is asked ever more rarely, and some of the answers get lost.
+    if flows.contains(where: { max($0.client.stall, $0.target.stall) >= .seconds(10) }),
+      !flows.contains(where: { $0.client.oddities.vanishesAfter != nil })
+    {
+      idleTimeout = .seconds(400)
+    }
   }
 
   /// The first flow's client holds more octets than there is memory for, for a while, and those that

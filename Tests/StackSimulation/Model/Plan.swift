@@ -104,6 +104,7 @@ package struct Plan {
   var offloads = true
   var memoryOctets = 64 << 20
   var timeWait = Interval.seconds(10)
+  var idleTimeout = Interval.seconds(120)
   /// The worker's turn takes, and is late by, up to so much.
   var turnTime = Interval.microseconds(20)
   var wakeJitter = Interval.microseconds(50)

@@ -36,7 +36,7 @@ package final class Simulation {
   }
 
   /// Virtual time within which everything must have ended.
-  static let timeLimit = Interval.seconds(1_500)
+  static let timeLimit = Interval.seconds(4_000)
 
   /// A wake-up may find that its deadline has moved; more of them in a row are a busy loop.
   static let idleTurnsMax = 24

@@ -49,7 +49,7 @@ final class Worker {
       name: "simulated",
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8999))],
       target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(80)),
-      connectTimeout: .seconds(5), idleTimeout: .seconds(120),
+      connectTimeout: .seconds(5), idleTimeout: plan.idleTimeout,
       congestion: plan.usesNewReno ? .newReno : .cubic)
     stack = Stack(settings: settings, rules: [rule], at: now)
     sockets = Array(repeating: nil, count: Self.flowsMax)
