@@ -119,12 +119,12 @@ actor Daemon {
     }
     if let account { try await keeper.dropPrivileges(to: account.name) }
     await resolver.watch(hostNames(of: configuration))
-    log.notice(
-      "ready",
-      metadata: [
-        "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
-        "rules": "\(configuration.forwards.count)",
-      ])
+    var fields: Logger.Metadata = [
+      "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
+      "rules": "\(configuration.forwards.count)",
+    ]
+    if let page = configuration.pageURL { fields["page"] = "\(page)" }
+    log.notice("ready", metadata: fields)
     notify { notification throws(SystemError) in try notification.ready(status: self.statusLine) }
   }
 
@@ -136,7 +136,7 @@ actor Daemon {
     guard granted < wanted else { return flows }
     let affordable = max(1, granted - Self.reservedDescriptors)
     log.warning(
-      "fewer open files are allowed than daemon.max_flows needs; flows beyond are refused",
+      "fewer open files are allowed than daemon.max_flows needs: new clients wait when those are used",
       metadata: ["allowed": "\(granted)", "wanted": "\(wanted)", "flows": "\(affordable)"])
     return min(flows, affordable)
   }
