@@ -83,6 +83,7 @@ import Testing
     #expect(json["counters"]?["dials_failed"] == .number("6"))
     #expect(json["drops"]?["no-rule"] == .number("10"))
     #expect(json["drops"]?["zero-port"] == .number("0"))
+    #expect(json["drop_explanations"]?["zero-port"] == .string("a port is zero"))
     let rule = json["rules"]?[1]
     #expect(rule?["name"] == .string("web"))
     #expect(rule?["accepted_total"] == .number("10"))

@@ -16,7 +16,8 @@ import Worker
       "<title>Portferry on ferry0</title>", "<dt>version</dt><dd>1.2.3</dd>",
       "<dt>up for</dt><dd>1 d 1 h</dd>", "<dt>flows</dt><dd>1 of 100</dd>",
       "<td>10.77.0.2:40000</td>", "<td>[fd00::10]:80</td>", "<td class=\"n\">1.9 MiB</td>",
-      "<td>no-rule</td><td class=\"n\">5</td>", "Without an address: web.",
+      "<td>no-rule</td><td class=\"n\">5</td><td class=\"w\">nobody &lt;is&gt; there</td>",
+      "Without an address: web.",
     ] { #expect(page.contains(cell), "\(cell)") }
     #expect(!page.contains("zero-port"))
   }
@@ -127,6 +128,18 @@ import Worker
       (.max, "15.9 EiB"),
     ] as [(UInt64, String)])
   func octets(count: UInt64, text: String) { #expect(StatusUnits.octets(count) == text) }
+
+  @Test("a long list is cut between two of its items, and says how many are left")
+  func lists() {
+    #expect(StatusUnits.list("10.77.0.10:80, [fd77::10]:80") == "10.77.0.10:80, [fd77::10]:80")
+    let items = (1...4096).map { "10.77.4.1:\($0)" }
+    let text = StatusUnits.list(items.joined(separator: ", "))
+    #expect(text.hasPrefix("10.77.4.1:1, 10.77.4.1:2, "))
+    #expect(text.hasSuffix(", 10.77.4.1:6 and 4090 more"))
+    let one = String(repeating: "a", count: 200)
+    #expect(StatusUnits.list(one) == one)
+    #expect(StatusUnits.list(one + ", b") == one + " and 1 more")
+  }
 
   @Test(
     "durations have their two largest units",

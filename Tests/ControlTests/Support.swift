@@ -20,7 +20,8 @@ extension StatusReport {
         CounterSample(name: "refusals_total", help: "Refusals.", value: 4),
       ],
       drops: [
-        DropSample(reason: "no-rule", value: 5), DropSample(reason: "zero-port", value: 0),
+        DropSample(reason: "no-rule", explanation: "nobody <is> there", value: 5),
+        DropSample(reason: "zero-port", explanation: "a port is zero", value: 0),
       ])
     return StatusReport(
       identity: .init(

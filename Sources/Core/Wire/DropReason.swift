@@ -1,8 +1,9 @@
 // Why a packet, or what it asked for, came to nothing.
 //
 // Nothing is dropped silently: whoever discards counts one of these. `word` is what an operator
-// reads in metrics and logs and must not change once released; `explanation` is one clause that
-// stands beside the number on the status page and in portferry(1). Parsers throw a reason, everyone else counts one.
+// reads in metrics and logs and must not change once released; `explanation` is one clause, which
+// stands beside the number on the status page, and after the word in portferry(1). Parsers throw a
+// reason, everyone else counts one.
 
 /// One cause of a discard.
 package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
@@ -149,7 +150,7 @@ extension DropReason {
     case .flowTableFull: "there are as many flows as daemon.max_flows, or open files, allow"
     case .ruleFull: "the rule has as many flows as its max_connections allows"
     case .memoryFull: "the memory for payload of all flows together is spent"
-    case .noSocket: "no kernel socket could be made for the flow"
+    case .noSocket: "no kernel socket could be had for the flow, or too many are being connected"
     case .duplicateSYN: "a SYN repeats one that is still being connected"
     case .outOfWindow: "the segment lies outside of the receive window"
     case .badAcknowledgment: "the segment acknowledges what was never sent"
@@ -157,7 +158,7 @@ extension DropReason {
     case .targetWriteFailed: "the target's socket refused a datagram"
     case .icmpIgnored: "the ICMP message asks for nothing that is answered"
     case .icmpBadChecksum: "the ICMP checksum is wrong"
-    case .rateLimited: "an ICMP error was due, and too many were sent lately"
+    case .rateLimited: "an ICMP error or a challenge ACK was due, and too many were sent lately"
     }
   }
 }

@@ -62,17 +62,22 @@ enum StatusPage {
     }
     text += "<div class=\"scroll\"><table><thead><tr>"
     for column in table.columns {
-      text += (column.isNumber ? "<th class=\"n\">" : "<th>") + column.title + "</th>"
+      text += "<th\(cellClass(column))>\(column.title)</th>"
     }
     text += "</tr></thead><tbody>\n"
     for row in table.rows {
       text += "<tr>"
       for (cell, column) in zip(row, table.columns) {
-        text += (column.isNumber ? "<td class=\"n\">" : "<td>") + escaped(cell) + "</td>"
+        text += "<td\(cellClass(column))>\(escaped(cell))</td>"
       }
       text += "</tr>\n"
     }
     text += "</tbody></table></div></section>\n"
+  }
+
+  private static func cellClass(_ column: StatusTable.Column) -> String {
+    if column.isNumber { return " class=\"n\"" }
+    return column.isSentence ? " class=\"w\"" : ""
   }
 
   private static let style = """
@@ -95,10 +100,11 @@ enum StatusPage {
     section{padding:.9rem 1rem;margin:0 0 1rem}
     .scroll{overflow-x:auto}
     table{border-collapse:collapse;width:100%;font-size:.9rem}
-    th,td{padding:.3rem .7rem .3rem 0;text-align:left;white-space:nowrap}
+    th,td{padding:.3rem .7rem .3rem 0;text-align:left;white-space:nowrap;vertical-align:top}
     th{font-weight:600;color:var(--soft);border-bottom:1px solid var(--line)}
     tbody tr+tr td{border-top:1px solid var(--line)}
     .n{text-align:right;font-variant-numeric:tabular-nums}
+    .w{white-space:normal;width:100%;min-width:11rem}
     .empty{margin:0;color:var(--soft)}
     .notice{margin:0 0 1rem;padding:.6rem .9rem;border-radius:10px;color:var(--warn);\
     background:var(--warnpaper)}

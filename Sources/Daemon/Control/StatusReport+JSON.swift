@@ -37,6 +37,10 @@ extension StatusReport {
       json.object { json in
         for drop in drops { json.member(drop.reason, drop.value) }
       }
+      json.key("drop_explanations")
+      json.object { json in
+        for drop in drops { json.member(drop.reason, drop.explanation) }
+      }
     }
     return json.text + "\n"
   }

@@ -5,6 +5,7 @@
 // directly before all of its samples, as the format demands.
 
 import Primitives
+import Worker
 
 extension StatusReport {
   /// The Content-Type that the format asks for.
@@ -33,7 +34,8 @@ extension StatusReport {
     text.sample([], UInt64(unresolvedNames.count))
     writeRules(to: &text)
     text.family(
-      "portferry_dropped_packets_total", .counter, "Packets discarded, by reason.")
+      "portferry_dropped_packets_total", .counter,
+      "Packets discarded, by reason (portferry(1) explains them).")
     for drop in drops { text.sample([("reason", drop.reason)], drop.value) }
     for counter in counters {
       let suffix = counter.name.hasSuffix("_total") ? "" : "_total"

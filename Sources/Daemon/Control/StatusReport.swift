@@ -91,15 +91,15 @@ extension StatusReport {
   }
 
   /// Drops in the workers' order, summed over workers; reasons that never occurred included.
-  var drops: [(reason: String, value: UInt64)] {
-    var sums: [(reason: String, value: UInt64)] = []
+  var drops: [DropSample] {
+    var sums: [DropSample] = []
     var places: [String: Int] = [:]
     for sample in workers.flatMap(\.drops) {
       if let place = places[sample.reason] {
         sums[place].value &+= sample.value
       } else {
         places[sample.reason] = sums.count
-        sums.append((sample.reason, sample.value))
+        sums.append(sample)
       }
     }
     return sums

@@ -9,8 +9,16 @@ struct StatusTable: Equatable {
     var title: String
     /// Numbers stand at the right of their column.
     var isNumber = false
+    /// Sentences may be broken into lines.
+    var isSentence = false
 
     init(_ title: String) { self.title = title }
+
+    static func sentence(_ title: String) -> Column {
+      var column = Column(title)
+      column.isSentence = true
+      return column
+    }
 
     static func number(_ title: String) -> Column {
       var column = Column(title)
@@ -57,12 +65,13 @@ extension StatusReport {
     StatusTable(
       title: "Rules",
       columns: [
-        .init("rule"), .init("listens on"), .init("leads to"), .number("flows"),
+        .init("rule"), .sentence("listens on"), .init("leads to"), .number("flows"),
         .number("accepted"), .number("refused"), .number("up"), .number("down"),
       ],
       rows: rules.map { rule in
         [
-          rule.retired ? "\(rule.name) (retired)" : rule.name, rule.listen, rule.target,
+          rule.retired ? "\(rule.name) (retired)" : rule.name,
+          StatusUnits.list(rule.listen), rule.target,
           "\(rule.activeFlows)", "\(rule.acceptedTotal)", "\(rule.refusedTotal)",
           StatusUnits.octets(rule.octetsUp), StatusUnits.octets(rule.octetsDown),
         ]
@@ -89,15 +98,19 @@ extension StatusReport {
 
   private var dropTable: StatusTable {
     StatusTable(
-      title: "Drops", columns: [.init("reason"), .number("packets")],
-      rows: drops.filter { $0.value > 0 }.map { [$0.reason, "\($0.value)"] },
+      title: "Drops", columns: [.init("reason"), .number("packets"), .sentence("meaning")],
+      rows: drops.filter { $0.value > 0 }.map { [$0.reason, "\($0.value)", $0.explanation] },
       empty: "Nothing was dropped.")
   }
 
   private var counterTable: StatusTable {
     StatusTable(
-      title: "Counters", columns: [.init("counter"), .number("value"), .init("meaning")],
-      rows: counters.map { [$0.name, "\($0.value)", $0.help] }, empty: "No counter.")
+      title: "Counters", columns: [.init("counter"), .number("value"), .sentence("meaning")],
+      rows: counters.map { counter in
+        let isOctets = counter.name.contains("octets")
+        let value = isOctets ? StatusUnits.octets(counter.value) : "\(counter.value)"
+        return [counter.name, value, counter.help]
+      }, empty: "No counter.")
   }
 }
 
@@ -117,6 +130,23 @@ package enum StatusUnits {
     // Tenths of the unit below first: the remainder times ten can pass 64 bits.
     let tenths = (count % divisor) / max(1, divisor >> 10) * 10 / 1024
     return "\(whole).\(tenths) \(names[unit])"
+  }
+
+  /// The beginning of a list joined by ", ", and how many more there are: a rule may have thousands
+  /// of patterns.
+  package static func list(_ text: String) -> String {
+    let charactersMax = 80
+    guard text.utf8.count > charactersMax else { return text }
+    let items = text.split(separator: ", ")
+    var shown = items.prefix(1).map(String.init)
+    var characters = shown.first?.utf8.count ?? 0
+    for item in items.dropFirst() {
+      characters += 2 + item.utf8.count
+      guard characters <= charactersMax else { break }
+      shown.append(String(item))
+    }
+    let left = items.count - shown.count
+    return shown.joined(separator: ", ") + (left > 0 ? " and \(left) more" : "")
   }
 
   /// The two largest units: `3 d 4 h`, `2 min 5 s`, `12 s`, `40 ms`.

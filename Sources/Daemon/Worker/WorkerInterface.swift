@@ -146,10 +146,13 @@ package struct CounterSample: Sendable {
 
 package struct DropSample: Sendable {
   package var reason: String
+  /// One clause for people.
+  package var explanation: String
   package var value: UInt64
 
-  package init(reason: String, value: UInt64) {
+  package init(reason: String, explanation: String, value: UInt64) {
     self.reason = reason
+    self.explanation = explanation
     self.value = value
   }
 }

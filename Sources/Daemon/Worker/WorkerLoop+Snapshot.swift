@@ -30,7 +30,9 @@ extension WorkerLoop {
     let drops = stack.drops
     return WorkerSnapshot(
       flowCount: stack.flowCount, flows: flows, rules: rules, counters: counterSamples(),
-      drops: DropReason.allCases.map { DropSample(reason: $0.word, value: drops[$0]) })
+      drops: DropReason.allCases.map {
+        DropSample(reason: $0.word, explanation: $0.explanation, value: drops[$0])
+      })
   }
 
   private func counterSamples() -> [CounterSample] {
@@ -63,7 +65,7 @@ extension WorkerLoop {
         name: "flows_evicted", help: "Idle flows that made room for new ones.",
         value: c.flowsEvicted),
       CounterSample(
-        name: "refusals", help: "Packets refused because no rule covers their port.",
+        name: "refusals", help: "Packets refused because no rule or no flow is for them.",
         value: c.refusals),
       CounterSample(
         name: "echo_replies", help: "Pings answered for covered addresses.", value: c.echoReplies),
