@@ -17,7 +17,7 @@ extension Stack {
     var next = wheel.nextDeadline()
     if let cut = rules.nextCut { next = min(cut, next ?? .distantFuture) }
     if let expiry = fragments.nextDeadline() { next = min(expiry, next ?? .distantFuture) }
-    if let look = pressureDeadline { next = min(look, next ?? .distantFuture) }
+    if pressureDeadline != .distantFuture { next = min(pressureDeadline, next ?? .distantFuture) }
     return next
   }
 
@@ -30,7 +30,7 @@ extension Stack {
       for rule in rules.dueCuts(at: now) { self.cut(rule: rule) }
     }
     expireFragments(at: now)
-    if let look = pressureDeadline, look <= now { relievePressure(at: now) }
+    if pressureDeadline <= now { relievePressure(at: now) }
   }
 
   /// Makes sure that the wheel wakes the flow when it next has something to do.

@@ -8,11 +8,9 @@ import TCP
 // as long as their flow lives, each within its own bounds. When others find the pool spent, the flow
 // that keeps the most of those that have not moved an octet for a while is cut. Flows that move are left
 // alone, however much they keep: they give it back by themselves. Looked for in the whole table, and
-// so no more often than ten times a second.
+// so no more often than ten times a second, and without an event only when the next flow comes of age.
 
 extension Stack {
-  /// A flow that carried nothing for this long may be cut for the memory that it keeps.
-  static let idleBeforeCut = Interval.seconds(5)
   static let pressureInterval = Interval.milliseconds(100)
 
   /// Chunks that are left when the pool counts as spent.
@@ -22,26 +20,31 @@ extension Stack {
   mutating func relievePressure(at now: MonotonicInstant) {
     guard now >= pressureLookAt else { return }
     pressureLookAt = now + Self.pressureInterval
+    pressureDeadline = .distantFuture
     guard memory.chunks.available <= chunksScarce else { return }
     var heaviest = noSlot
     var octetsMax = 0
+    var nextIdle = MonotonicInstant.distantFuture
     forEachFlow { stack, slot in
       let flow = stack.flows[slot]
-      guard flow.isTCP, !flow.marks.contains(.unlinked),
-        now - flow.lastActivity >= Self.idleBeforeCut
-      else { return }
+      guard flow.isTCP, !flow.marks.contains(.unlinked) else { return }
       let octets = stack.endpoints[Int(slot)].keptOctets(memory: stack.memory)
-      if octets > octetsMax {
+      guard octets > 0 else { return }
+      let idleAt = flow.lastActivity + stack.settings.idleBeforeCut
+      if idleAt > now {
+        nextIdle = min(nextIdle, idleAt)
+      } else if octets > octetsMax {
         octetsMax = octets
         heaviest = slot
       }
     }
-    guard heaviest != noSlot else { return }
+    guard heaviest != noSlot else {
+      if starvedCount > 0 { pressureDeadline = max(nextIdle, pressureLookAt) }
+      return
+    }
+    if starvedCount > 0 { pressureDeadline = pressureLookAt }
     counters.flowsEvicted += 1
     conclude(heaviest, .evicted)
     perform(flows[heaviest].relay.cut(), heaviest, at: now)
   }
-
-  /// When the pool is to be looked at again, while flows wait for it.
-  var pressureDeadline: MonotonicInstant? { starvedCount > 0 ? pressureLookAt : nil }
 }

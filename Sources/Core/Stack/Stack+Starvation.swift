@@ -20,12 +20,14 @@ extension Stack {
     guard !flows[slot].marks.contains(.starved) else { return }
     flows[slot].marks.insert(.starved)
     starvedCount += 1
+    pressureDeadline = min(pressureDeadline, pressureLookAt)
   }
 
   mutating func leaveStarved(_ slot: UInt32) {
     guard flows[slot].marks.contains(.starved) else { return }
     flows[slot].marks.remove(.starved)
     starvedCount -= 1
+    if starvedCount == 0 { pressureDeadline = .distantFuture }
   }
 
   /// Asks starved flows to read again, if there is something for them.

@@ -38,6 +38,9 @@ package struct StackSettings: Sendable {
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
   package var udpSessionsMax: Int
   package var timeWait = Interval.seconds(60)
+  /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
+  /// others lack it.
+  package var idleBeforeCut = Interval.seconds(5)
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
   package var ownPrefixes: [IPPrefix] = []
@@ -125,6 +128,8 @@ package struct Stack: ~Copyable {
   var starvedCount = 0
   /// When the pool may be looked at again: see `relievePressure`.
   var pressureLookAt = MonotonicInstant.zero
+  /// When it is to be looked at again without being asked, since flows wait for it.
+  var pressureDeadline = MonotonicInstant.distantFuture
   var fragmentIdentification: UInt32 = 0
   /// Clients of this turn that got no flow, at most `turnedAwayMax`, and how many more there were.
   package internal(set) var turnedAway: [TurnedAway] = []

@@ -59,7 +59,9 @@ final class Conversation {
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
     if segment.flags & 0x17 == Flag.syn { latestSYN = (segment.sequence, Int(segment.window)) }
+    // A client that is done resets what TIME-WAIT sends it, and TIME-WAIT does not mind (RFC 1337).
     if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
+      peer.outcome != .finished,
       Int(Int32(bitPattern: segment.sequence &- syn.sequence)) == acknowledged
     {
       resetAt = now

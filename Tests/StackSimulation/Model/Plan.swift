@@ -104,7 +104,8 @@ package struct Plan {
   var offloads = true
   var memoryOctets = 64 << 20
   var timeWait = Interval.seconds(10)
-  var idleTimeout = Interval.seconds(120)
+  /// Longer than the backed-off timers of a lossy path without timestamps may be silent.
+  var idleTimeout = Interval.seconds(240)
   /// The worker's turn takes, and is late by, up to so much.
   var turnTime = Interval.microseconds(20)
   var wakeJitter = Interval.microseconds(50)

@@ -45,6 +45,7 @@ final class Worker {
       offloadsSegmentation: plan.offloads, offloadsChecksum: plan.offloads)
     settings.bufferOctetsMax = plan.memoryOctets
     settings.timeWait = plan.timeWait
+    settings.idleBeforeCut = .seconds(3600)  // who lacks memory waits here
     let rule = ForwardRule(
       name: "simulated",
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8999))],
