@@ -60,6 +60,7 @@ extension Script {
   }
 
   private func arrive(_ segment: TCPSegment, _ location: SourceLocation) {
+    if let kernel { return kernel.inject(segment) }
     guard endpoint != nil else {
       guard segment.header.flags.contains(.syn) else {
         return fail("a script begins with a SYN", location)
@@ -95,7 +96,7 @@ extension Script {
     frames.removeAll()
   }
 
-  private func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason)
+  func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason)
     -> TraceSegment
   {
     let virtio = try VirtioNetHeader(parsing: octets.span.bytes)
@@ -158,7 +159,7 @@ extension Script {
       fail("\(segment.description): beyond the window, whose edge is \(clientEdge)", location)
     }
     if let acknowledgment = segment.acknowledgment {
-      if acknowledgment > takenByTarget + 1 + (finishTold ? 1 : 0) {
+      if kernel == nil, acknowledgment > takenByTarget + 1 + (finishTold ? 1 : 0) {
         outbox.append(segment)
         fail("\(acknowledgment) is acknowledged, \(takenByTarget) octets were taken", location)
       }
