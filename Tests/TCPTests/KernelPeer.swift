@@ -17,8 +17,10 @@ import Wire
 final class KernelPeer {
   /// How long something that is due may take: the kernel's tick is up to 10 ms, its timers' slack more.
   static let slack = Interval.milliseconds(60)
-  /// How long something that must not come is waited for.
-  static let grace = Interval.milliseconds(8)
+  /// How long something that must not come is waited for: answers come while the packet is written.
+  static let grace = Interval.milliseconds(1)
+  /// How much too early a kernel's timer may be.
+  static let tick = Interval.milliseconds(6)
   /// A trace that takes more than this is not run to its end.
   static let longest = Interval.milliseconds(3_500)
 
@@ -29,6 +31,8 @@ final class KernelPeer {
   nonisolated(unsafe) private static var portsUsed: UInt16 = 0
 
   let path: TCPPath
+  /// When the script began, moved by all that was late.
+  var epoch = KernelPeer.clock()
   /// How long the script has let time pass.
   var waited = Interval.zero
   private var listener: CInt = -1
@@ -106,6 +110,9 @@ final class KernelPeer {
     var value = value
     setsockopt(socket, level, option, &value, socklen_t(MemoryLayout<CInt>.size))
   }
+
+  /// A SYN is held.
+  var isHolding: Bool { held?.isEmpty == false }
 
   // MARK: Packets
 
@@ -220,10 +227,14 @@ final class KernelPeer {
         _ = fcntl(connection, F_SETFL, O_NONBLOCK)
         set(connection, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
         set(connection, CInt(IPPROTO_TCP), TCP_QUICKACK, 0)
+        set(connection, SOL_SOCKET, SO_OOBINLINE, 1)
       }
     }
     return connection
   }
+
+  /// The target has its socket.
+  var isAccepted: Bool { accepted() >= 0 }
 
   /// What the target is given; nil when there is nothing (yet), empty at the client's FIN.
   func take(atMost octets: Int) -> [UInt8]? {

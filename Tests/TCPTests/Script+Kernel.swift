@@ -62,29 +62,44 @@ extension Script {
     }
   }
 
-  /// Something should be in the outbox, or nothing should.
-  func wait(_ kernel: KernelPeer, forSomething something: Bool, _ location: SourceLocation) {
-    guard !something || outbox.isEmpty else { return }
-    let end = KernelPeer.clock() + (something ? KernelPeer.slack : KernelPeer.grace)
+  /// So many segments should be in the outbox, or no more. What is late moves the script's clock.
+  func wait(_ kernel: KernelPeer, forSegments count: Int, _ location: SourceLocation) {
+    guard count == 0 || outbox.count < count else { return }
+    let start = KernelPeer.clock()
+    let end = start + (count > 0 ? KernelPeer.slack : KernelPeer.grace)
     repeat {
       KernelPeer.wait(atMost: .milliseconds(max(1, (end - KernelPeer.clock()).milliseconds)))
       turn(kernel, location)
-    } while outbox.isEmpty && KernelPeer.clock() < end
+    } while outbox.count < max(1, count) && KernelPeer.clock() < end
+    if count > 0 { kernel.epoch = kernel.epoch + (KernelPeer.clock() - start) }
   }
 
+  /// Long intervals end a little early: the kernel's timers may be a tick early, and what is late is
+  /// waited for.
   func advance(_ kernel: KernelPeer, by interval: Interval, _ location: SourceLocation) {
     kernel.waited = kernel.waited + interval
     guard kernel.waited <= KernelPeer.longest else {
       return inapplicable("takes longer than \(KernelPeer.longest.milliseconds) ms")
     }
-    KernelPeer.sleep(for: interval)
+    let early = interval < .milliseconds(100) ? 0 : KernelPeer.tick.nanoseconds
     now = now + interval
+    let end = kernel.epoch + kernel.waited
+    let left = (end - KernelPeer.clock()).nanoseconds - early
+    if left > 0 {
+      KernelPeer.sleep(for: .milliseconds(Int(left / 1_000_000)))
+    } else if interval > .zero {
+      kernel.epoch = kernel.epoch + (KernelPeer.clock() - end)
+    }
     note("  \(interval.milliseconds) ms pass")
     turn(kernel, location)
   }
 
   func say(_ kernel: KernelPeer, _ octets: Int) -> Int {
-    let words = (0..<octets).map { patternOctet(saidByTarget + 1 + $0, fromClient: false) }
+    guard kernel.isAccepted else {
+      inapplicable("a kernel gives no socket before the handshake is complete")
+      return 0
+    }
+    let words = (0..<min(octets, 4 << 20)).map { patternOctet(saidByTarget + 1 + $0, fromClient: false) }
     let said = kernel.say(words)
     saidByTarget += said
     return said

@@ -60,7 +60,10 @@ extension Script {
   }
 
   private func arrive(_ segment: TCPSegment, _ location: SourceLocation) {
-    if let kernel { return kernel.inject(segment) }
+    if let kernel {
+      if kernel.isHolding { return inapplicable("a SYN is held, which kernels do not") }
+      return kernel.inject(segment)
+    }
     guard endpoint != nil else {
       guard segment.header.flags.contains(.syn) else {
         return fail("a script begins with a SYN", location)
@@ -117,6 +120,7 @@ extension Script {
       flags: header.flags, range: first...first + packet.payloadOctets, window: 0,
       options: header.options)
     if header.flags.contains(.syn) {
+      if kernel != nil { serverEdge = nil }  // it may be another connection's
       serverScale = Int(header.options.windowScale ?? 0)
       if header.options.windowScale == nil { clientScale = 0 }
     }

@@ -93,14 +93,14 @@ final class Script: @unchecked Sendable {
         segmentOctets: mss, windowOctets: window, algorithm: algorithm, keepalive: keepalive),
       isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets)
     script.chooseKernel(
-      usual: window == 960 * 1024 && !offload && memoryOctets >= 32 << 20 && keepalive == .zero)
+      usual: window == 960 * 1024 && !offload && memoryOctets == 32 << 20 && keepalive == .zero)
     try Script.$current.withValue(script) { try body() }
     script.finish()
   }
 
   /// Nothing may be left unexpected, and nothing kept.
   private func finish() {
-    if let kernel, !failed { wait(kernel, forSomething: false, #_sourceLocation) }
+    if let kernel, !failed { wait(kernel, forSegments: 0, #_sourceLocation) }
     if !outbox.isEmpty { fail("the script ends, and this was never expected", #_sourceLocation) }
     endpoint?.release(memory: &memory)
     if memory.chunks.count + memory.sent.count + memory.stores.count + memory.pending.count > 0 {

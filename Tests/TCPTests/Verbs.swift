@@ -63,13 +63,15 @@ func expect(
     if let ack { wanted += " ack \(ack)" }
     if let window { wanted += " win \(window)" }
     if !sackBlocks.isEmpty { wanted += " sack \(sackBlocks)" }
-    if let kernel = script.kernel { script.wait(kernel, forSomething: true, sourceLocation) }
+    if let kernel = script.kernel { script.wait(kernel, forSegments: 1, sourceLocation) }
     guard let actual = script.outbox.first else {
       return script.fail("expected \(wanted), and nothing went out", sourceLocation)
     }
     let options = actual.options
+    let wantedFlags = TCPFlags(letters: flags)
     let matches =
-      actual.flags == TCPFlags(letters: flags) && actual.range == range
+      (actual.flags == wantedFlags || script.kernel != nil && actual.flags == wantedFlags.union(.psh))
+      && actual.range == range
       && (ack == nil || actual.acknowledgment == ack)
       && (window == nil || actual.window == window || script.kernel != nil && window != 0)
       && (mss == nil || options.maximumSegmentSize == mss)
@@ -92,7 +94,7 @@ func expect(
 /// Nothing (more) went out.
 func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
-    if let kernel = script.kernel { script.wait(kernel, forSomething: false, sourceLocation) }
+    if let kernel = script.kernel { script.wait(kernel, forSegments: 0, sourceLocation) }
     if !script.outbox.isEmpty { script.fail("expected nothing", sourceLocation) }
   }
 }
@@ -102,7 +104,7 @@ func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
 func expectAnything() -> [TraceSegment] {
   var segments: [TraceSegment] = []
   step { script in
-    if let kernel = script.kernel { script.wait(kernel, forSomething: false, #_sourceLocation) }
+    if let kernel = script.kernel { script.wait(kernel, forSegments: 0, #_sourceLocation) }
     for segment in script.outbox { script.note("< \(segment.description)") }
     segments = script.outbox
     script.outbox.removeAll()
@@ -113,7 +115,7 @@ func expectAnything() -> [TraceSegment] {
 /// Something went out, so many segments if that is said; what does not matter.
 func expectSome(_ count: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
-    if let kernel = script.kernel { script.wait(kernel, forSomething: true, sourceLocation) }
+    if let kernel = script.kernel { script.wait(kernel, forSegments: count ?? 1, sourceLocation) }
     if script.outbox.isEmpty || count.map({ $0 != script.outbox.count }) ?? false {
       script.fail("expected \(count.map(String.init) ?? "some") segments", sourceLocation)
     }
