@@ -15,8 +15,8 @@ import Wire
 // for it to act makes a trace inapplicable (Script+Kernel.swift).
 
 final class KernelPeer {
-  /// How long something that is due may take: the kernel's tick is up to 10 ms, its timers' slack more.
-  static let slack = Interval.milliseconds(60)
+  /// How long something that is due may take: the kernel's timers are coarser the longer they run.
+  static let slack = Interval.milliseconds(150)
   /// How long something that must not come is waited for: answers come while the packet is written.
   static let grace = Interval.milliseconds(1)
   /// How much too early a kernel's timer may be.
@@ -212,6 +212,22 @@ final class KernelPeer {
     while nanosleep(&time, &left) != 0, errno == EINTR { time = left }
   }
 
+  /// Sleeps until the script's time has come.
+  func catchUp(earlier early: Interval = .zero) {
+    let left = (epoch + waited - KernelPeer.clock()).nanoseconds - early.nanoseconds
+    if left > 0 {
+      Self.sleep(for: .microseconds(Int(left / 1_000)))
+    } else {
+      moveClock(to: KernelPeer.clock())
+    }
+  }
+
+  /// The script's clock is behind by what took longer than it should.
+  func moveClock(to instant: MonotonicInstant) {
+    let due = epoch + waited
+    if due < instant { epoch = epoch + (instant - due) }
+  }
+
   /// Waits until the kernel has sent something.
   static func wait(atMost interval: Interval) {
     var poller = pollfd(fd: device, events: Int16(POLLIN), revents: 0)
@@ -254,13 +270,15 @@ final class KernelPeer {
   func state() -> TCPState {
     if held != nil { return .listen }
     let isIPv4 = path.tuple.client.isIPv4
-    guard let table = fopen(isIPv4 ? "/proc/thread-self/net/tcp" : "/proc/thread-self/net/tcp6", "r")
+    guard
+      let table = fopen(isIPv4 ? "/proc/thread-self/net/tcp" : "/proc/thread-self/net/tcp6", "r")
     else { return .closed }
     defer { fclose(table) }
     let port = String(path.tuple.clientPort, radix: 16, uppercase: true)
     var line = [CChar](repeating: 0, count: 512)
     while fgets(&line, 512, table) != nil {
-      let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      let text = String(
+        decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
       let words = text.split(separator: " ")
       guard words.count > 3, words[2].hasSuffix(":\(port)") else { continue }
       switch words[3] {

@@ -19,7 +19,9 @@ extension Script {
   func chooseKernel(usual: Bool) {
     guard KernelPeer.isChosen else { return }
     kernel = KernelPeer(path: path, settings: settings)
-    if !usual { inapplicable("bounds of memory and windows, keep-alive and super-packets are ours") }
+    if !usual {
+      inapplicable("bounds of memory and windows, keep-alive and super-packets are ours")
+    }
   }
 
   /// The trace asks for something that a kernel does not have.
@@ -63,15 +65,19 @@ extension Script {
   }
 
   /// So many segments should be in the outbox, or no more. What is late moves the script's clock.
-  func wait(_ kernel: KernelPeer, forSegments count: Int, _ location: SourceLocation) {
+  func wait(
+    _ kernel: KernelPeer, forSegments count: Int, grace: Interval = KernelPeer.grace,
+    _ location: SourceLocation
+  ) {
     guard count == 0 || outbox.count < count else { return }
-    let start = KernelPeer.clock()
-    let end = start + (count > 0 ? KernelPeer.slack : KernelPeer.grace)
+    let end =
+      KernelPeer.clock()
+      + (count > 0 ? KernelPeer.slack : grace)
     repeat {
       KernelPeer.wait(atMost: .milliseconds(max(1, (end - KernelPeer.clock()).milliseconds)))
       turn(kernel, location)
     } while outbox.count < max(1, count) && KernelPeer.clock() < end
-    if count > 0 { kernel.epoch = kernel.epoch + (KernelPeer.clock() - start) }
+    if count > 0 { kernel.moveClock(to: KernelPeer.clock()) }
   }
 
   /// Long intervals end a little early: the kernel's timers may be a tick early, and what is late is
@@ -81,15 +87,9 @@ extension Script {
     guard kernel.waited <= KernelPeer.longest else {
       return inapplicable("takes longer than \(KernelPeer.longest.milliseconds) ms")
     }
-    let early = interval < .milliseconds(100) ? 0 : KernelPeer.tick.nanoseconds
+    let early = interval < .milliseconds(100) ? .zero : KernelPeer.tick
     now = now + interval
-    let end = kernel.epoch + kernel.waited
-    let left = (end - KernelPeer.clock()).nanoseconds - early
-    if left > 0 {
-      KernelPeer.sleep(for: .milliseconds(Int(left / 1_000_000)))
-    } else if interval > .zero {
-      kernel.epoch = kernel.epoch + (KernelPeer.clock() - end)
-    }
+    kernel.catchUp(earlier: early)
     note("  \(interval.milliseconds) ms pass")
     turn(kernel, location)
   }
@@ -99,7 +99,10 @@ extension Script {
       inapplicable("a kernel gives no socket before the handshake is complete")
       return 0
     }
-    let words = (0..<min(octets, 4 << 20)).map { patternOctet(saidByTarget + 1 + $0, fromClient: false) }
+    kernel.catchUp()
+    let words = (0..<min(octets, 4 << 20)).map {
+      patternOctet(saidByTarget + 1 + $0, fromClient: false)
+    }
     let said = kernel.say(words)
     saidByTarget += said
     return said

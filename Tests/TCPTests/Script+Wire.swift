@@ -62,6 +62,7 @@ extension Script {
   private func arrive(_ segment: TCPSegment, _ location: SourceLocation) {
     if let kernel {
       if kernel.isHolding { return inapplicable("a SYN is held, which kernels do not") }
+      kernel.catchUp()
       return kernel.inject(segment)
     }
     guard endpoint != nil else {

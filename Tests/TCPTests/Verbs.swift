@@ -70,7 +70,8 @@ func expect(
     let options = actual.options
     let wantedFlags = TCPFlags(letters: flags)
     let matches =
-      (actual.flags == wantedFlags || script.kernel != nil && actual.flags == wantedFlags.union(.psh))
+      (actual.flags == wantedFlags
+        || script.kernel != nil && actual.flags == wantedFlags.union(.psh))
       && actual.range == range
       && (ack == nil || actual.acknowledgment == ack)
       && (window == nil || actual.window == window || script.kernel != nil && window != 0)
@@ -104,7 +105,9 @@ func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
 func expectAnything() -> [TraceSegment] {
   var segments: [TraceSegment] = []
   step { script in
-    if let kernel = script.kernel { script.wait(kernel, forSegments: 0, #_sourceLocation) }
+    if let kernel = script.kernel {
+      script.wait(kernel, forSegments: 0, grace: KernelPeer.tick, #_sourceLocation)
+    }
     for segment in script.outbox { script.note("< \(segment.description)") }
     segments = script.outbox
     script.outbox.removeAll()
