@@ -54,6 +54,7 @@ private let pairs = [("192.0.2.1", "198.51.100.2"), ("2001:db8::1", "2001:db8:1:
       try reason(icmp(from: source, to: destination, type: type, rest: [0, 0, 0, 0]))
     }
     #expect(try echo("10.0.0.1", "10.0.0.2", 0) == .icmpIgnored)
+    #expect(try echo("10.0.0.1", "10.0.0.2", 4) == .icmpIgnored)  // source quench (MUST-55)
     #expect(try echo("10.0.0.1", "10.0.0.2", 13) == .icmpIgnored)
     #expect(try echo("fd00::1", "fd00::2", 8) == .icmpIgnored)
     #expect(try echo("10.0.0.1", "224.0.0.1", 8) == .icmpIgnored)

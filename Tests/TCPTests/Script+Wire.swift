@@ -60,6 +60,11 @@ extension Script {
   }
 
   private func arrive(_ segment: TCPSegment, _ location: SourceLocation) {
+    if let kernel {
+      if kernel.isHolding { return inapplicable("a SYN is held, which kernels do not") }
+      kernel.catchUp()
+      return kernel.inject(segment)
+    }
     guard endpoint != nil else {
       guard segment.header.flags.contains(.syn) else {
         return fail("a script begins with a SYN", location)
@@ -95,7 +100,7 @@ extension Script {
     frames.removeAll()
   }
 
-  private func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason)
+  func read(_ octets: [UInt8], _ location: SourceLocation) throws(DropReason)
     -> TraceSegment
   {
     let virtio = try VirtioNetHeader(parsing: octets.span.bytes)
@@ -116,6 +121,7 @@ extension Script {
       flags: header.flags, range: first...first + packet.payloadOctets, window: 0,
       options: header.options)
     if header.flags.contains(.syn) {
+      if kernel != nil { serverEdge = nil }  // it may be another connection's
       serverScale = Int(header.options.windowScale ?? 0)
       if header.options.windowScale == nil { clientScale = 0 }
     }
@@ -158,7 +164,7 @@ extension Script {
       fail("\(segment.description): beyond the window, whose edge is \(clientEdge)", location)
     }
     if let acknowledgment = segment.acknowledgment {
-      if acknowledgment > takenByTarget + 1 + (finishTold ? 1 : 0) {
+      if kernel == nil, acknowledgment > takenByTarget + 1 + (finishTold ? 1 : 0) {
         outbox.append(segment)
         fail("\(acknowledgment) is acknowledged, \(takenByTarget) octets were taken", location)
       }

@@ -27,6 +27,8 @@ final class Script: @unchecked Sendable {
   static let clientClock: UInt32 = 0xFFFF_FF00
 
   var endpoint: TCPEndpoint?
+  /// The kernel's TCP in the endpoint's place (KernelPeer.swift).
+  var kernel: KernelPeer?
   var memory: TCPMemory
   var frames = FrameQueue()
   var now = MonotonicInstant(nanoseconds: 3_000_000_000)
@@ -67,8 +69,9 @@ final class Script: @unchecked Sendable {
     let virtual = isIPv4 ? IPAddress("10.77.0.10") : IPAddress("fd77::10")
     path = TCPPath(
       tuple: FiveTuple(
-        client: client ?? .anyIPv6, virtual: virtual ?? .anyIPv6, clientPort: 40_000,
-        virtualPort: port, transport: .tcp),
+        client: client ?? .anyIPv6, virtual: virtual ?? .anyIPv6,
+        clientPort: KernelPeer.isChosen ? KernelPeer.nextClientPort() : 40_000, virtualPort: port,
+        transport: .tcp),
       checksum: offload ? .offloaded : .computed, burstOctets: offload ? 65_400 : 0,
       cutsReduced: cutsReduced)
   }
@@ -89,12 +92,15 @@ final class Script: @unchecked Sendable {
       settings: TCPSettings(
         segmentOctets: mss, windowOctets: window, algorithm: algorithm, keepalive: keepalive),
       isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets)
+    script.chooseKernel(
+      usual: window == 960 * 1024 && !offload && memoryOctets == 32 << 20 && keepalive == .zero)
     try Script.$current.withValue(script) { try body() }
     script.finish()
   }
 
   /// Nothing may be left unexpected, and nothing kept.
   private func finish() {
+    if let kernel, !failed { wait(kernel, forSegments: 0, #_sourceLocation) }
     if !outbox.isEmpty { fail("the script ends, and this was never expected", #_sourceLocation) }
     endpoint?.release(memory: &memory)
     if memory.chunks.count + memory.sent.count + memory.stores.count + memory.pending.count > 0 {
@@ -102,6 +108,7 @@ final class Script: @unchecked Sendable {
         "kept after release: \(memory.chunks.count) chunks, \(memory.sent.count) records, "
           + "\(memory.stores.count) stores, \(memory.pending.count) slices", #_sourceLocation)
     }
+    if kernel != nil, !failed { end(.same, "") }
   }
 
   // MARK: The trace
@@ -113,16 +120,25 @@ final class Script: @unchecked Sendable {
 
   func fail(_ problem: String, _ location: SourceLocation) {
     guard !failed else { return }
+    guard kernel == nil else { return end(.differs, problem) }
     failed = true
     let waiting = outbox.map { "  unexpected  < \($0.description)" }
     Issue.record(
       "\(problem)\n\((trace + waiting).joined(separator: "\n"))", sourceLocation: location)
   }
 
+  /// A script against the kernel ends; what it came to is written down.
+  func end(_ verdict: Verdict, _ why: String) {
+    failed = true
+    let waiting = outbox.map { "  unexpected  < \($0.description)" }
+    tell(verdict, why, verdict == .differs ? trace + waiting : [])
+  }
+
   // MARK: A turn
 
   /// Feeds the target, keeps what it left, sends what may be sent.
   func turn(_ location: SourceLocation) {
+    if let kernel { return turn(kernel, location) }
     feedTarget(location)
     endpoint?.settle(memory: &memory)
     transmit(location)

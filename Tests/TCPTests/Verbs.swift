@@ -63,16 +63,22 @@ func expect(
     if let ack { wanted += " ack \(ack)" }
     if let window { wanted += " win \(window)" }
     if !sackBlocks.isEmpty { wanted += " sack \(sackBlocks)" }
+    if let kernel = script.kernel { script.wait(kernel, forSegments: 1, sourceLocation) }
     guard let actual = script.outbox.first else {
       return script.fail("expected \(wanted), and nothing went out", sourceLocation)
     }
     let options = actual.options
+    let wantedFlags = TCPFlags(letters: flags)
     let matches =
-      actual.flags == TCPFlags(letters: flags) && actual.range == range
-      && (ack == nil || actual.acknowledgment == ack) && (window == nil || actual.window == window)
+      (actual.flags == wantedFlags
+        || script.kernel != nil && actual.flags == wantedFlags.union(.psh))
+      && actual.range == range
+      && (ack == nil || actual.acknowledgment == ack)
+      && (window == nil || actual.window == window || script.kernel != nil && window != 0)
       && (mss == nil || options.maximumSegmentSize == mss)
       && (sack == nil || options.sackPermitted == sack)
-      && (wscale == nil || options.windowScale == wscale)
+      && (wscale == nil || options.windowScale == wscale
+        || script.kernel != nil && options.windowScale != nil)
       && (ts == nil || (options.timestamp != nil) == ts)
       && (echo == nil || options.timestamp?.echo == echo)
       && (pieces == nil || actual.pieceOctets == pieces)
@@ -89,6 +95,7 @@ func expect(
 /// Nothing (more) went out.
 func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
+    if let kernel = script.kernel { script.wait(kernel, forSegments: 0, sourceLocation) }
     if !script.outbox.isEmpty { script.fail("expected nothing", sourceLocation) }
   }
 }
@@ -98,6 +105,9 @@ func expectNothing(sourceLocation: SourceLocation = #_sourceLocation) {
 func expectAnything() -> [TraceSegment] {
   var segments: [TraceSegment] = []
   step { script in
+    if let kernel = script.kernel {
+      script.wait(kernel, forSegments: 0, grace: KernelPeer.tick, #_sourceLocation)
+    }
     for segment in script.outbox { script.note("< \(segment.description)") }
     segments = script.outbox
     script.outbox.removeAll()
@@ -108,6 +118,7 @@ func expectAnything() -> [TraceSegment] {
 /// Something went out, so many segments if that is said; what does not matter.
 func expectSome(_ count: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
+    if let kernel = script.kernel { script.wait(kernel, forSegments: count ?? 1, sourceLocation) }
     if script.outbox.isEmpty || count.map({ $0 != script.outbox.count }) ?? false {
       script.fail("expected \(count.map(String.init) ?? "some") segments", sourceLocation)
     }
@@ -136,6 +147,7 @@ func routerSays(
   mtu: Int, quoting start: Int, sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
+    if script.kernel != nil { return script.inapplicable("a router's words come by ICMP") }
     script.note("  a router says: \(start)... was too big for \(mtu) octets")
     if let reason = script.endpoint?.packetTooBig(
       mtu: mtu, isIPv4: script.isIPv4, quoting: Script.serverStart + start, at: script.now,
@@ -152,6 +164,9 @@ func routerSays(
 /// Time passes; deadlines are served when they come.
 func advance(by interval: Interval, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
+    if let kernel = script.kernel {
+      return script.advance(kernel, by: interval, sourceLocation)
+    }
     let end = script.now + interval
     var rounds = 0
     while let deadline = script.endpoint?.nextDeadline, deadline <= end {
@@ -177,6 +192,7 @@ func advance(by interval: Interval, sourceLocation: SourceLocation = #_sourceLoc
 func targetConnects(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     script.note("  the target connects")
+    script.kernel?.answer()
     script.endpoint?.answer()
     script.turn(sourceLocation)
   }
@@ -186,6 +202,10 @@ func targetConnects(sourceLocation: SourceLocation = #_sourceLocation) {
 func targetRefuses(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     script.note("  the target refuses")
+    if let kernel = script.kernel {
+      kernel.answer(refusing: true)
+      return script.turn(sourceLocation)
+    }
     _ = script.endpoint?.reset(path: script.path, frames: &script.frames)
     script.drain(sourceLocation)
     script.endpoint?.release(memory: &script.memory)
@@ -195,6 +215,7 @@ func targetRefuses(sourceLocation: SourceLocation = #_sourceLocation) {
 /// The target's socket is full, and has left some of what it was given.
 func targetFills() {
   step { script in
+    if script.kernel != nil { return script.inapplicable("the target's socket is ours") }
     script.note("  the target's socket is full")
     script.endpoint?.targetFilled(at: script.now)
   }
@@ -203,6 +224,7 @@ func targetFills() {
 /// The owner has the target's socket take what is kept.
 func targetIsRelieved() {
   step { script in
+    if script.kernel != nil { return script.inapplicable("the target's socket is ours") }
     script.note("  the target's socket is made to take what is kept")
     script.endpoint?.targetRelieved()
   }
@@ -211,6 +233,7 @@ func targetIsRelieved() {
 /// The target's socket has room again.
 func targetHasRoom(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
+    if script.kernel != nil { return script.inapplicable("the target's socket is ours") }
     script.note("  the target's socket has room")
     _ = script.endpoint?.targetHasRoom()
     script.turn(sourceLocation)
@@ -232,9 +255,10 @@ func targetTakes(_ appetite: Script.Appetite, sourceLocation: SourceLocation = #
 func targetSays(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) -> Int {
   var said = 0
   step { script in
+    if let kernel = script.kernel { said = script.say(kernel, octets) }
     let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
     defer { slices.deallocate() }
-    while said < octets {
+    while script.kernel == nil, said < octets {
       let count =
         script.endpoint?.room(limit: octets - said, memory: &script.memory, slices: slices) ?? 0
       guard count > 0 else { break }
@@ -262,6 +286,7 @@ func targetSays(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation
 func targetFinishes(sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     script.note("  the target finishes")
+    script.kernel?.finish()
     script.endpoint?.finish()
     script.turn(sourceLocation)
   }
@@ -271,7 +296,7 @@ func targetFinishes(sourceLocation: SourceLocation = #_sourceLocation) {
 
 func expectState(_ state: TCPState, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
-    let actual = script.endpoint?.state ?? .closed
+    let actual = script.kernel?.state() ?? script.endpoint?.state ?? .closed
     if actual != state { script.fail("expected \(state), the state is \(actual)", sourceLocation) }
   }
 }
@@ -279,7 +304,7 @@ func expectState(_ state: TCPState, sourceLocation: SourceLocation = #_sourceLoc
 /// What arrived so far has meant this.
 func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
-    if !script.events.isSuperset(of: event) {
+    if script.kernel == nil, !script.events.isSuperset(of: event) {
       script.fail(
         "expected outcome \(event.rawValue), had \(script.events.rawValue)", sourceLocation)
     }
@@ -289,7 +314,7 @@ func expectEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sou
 /// No such thing has come to pass.
 func expectNoEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
-    if !script.events.isDisjoint(with: event) {
+    if script.kernel == nil, !script.events.isDisjoint(with: event) {
       script.fail("outcome \(event.rawValue) came to pass", sourceLocation)
     }
   }
@@ -299,7 +324,7 @@ func expectNoEvent(_ event: SegmentOutcome, sourceLocation: SourceLocation = #_s
 func expectPeerWindow(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation) {
   step { script in
     let actual = script.endpoint.map { Int($0.send.windowOctets) }
-    if actual != octets {
+    if script.kernel == nil, actual != octets {
       script.fail(
         "SND.WND is \(actual.map(String.init) ?? "unknown"), not \(octets)", sourceLocation)
     }
@@ -319,7 +344,7 @@ func expectDrop(
   _ reason: DropReason, _ count: UInt64, sourceLocation: SourceLocation = #_sourceLocation
 ) {
   step { script in
-    if script.memory.drops[reason] != count {
+    if script.kernel == nil, script.memory.drops[reason] != count {
       script.fail(
         "\(reason.word) was counted \(script.memory.drops[reason]) times", sourceLocation)
     }
