@@ -128,7 +128,8 @@ import Wire
       rounds += 1
     }
     let before = socket.unacknowledgedOctets() ?? 0
-    let bound = try #require(socket.raiseSendBuffer(by: 1 << 20))
+    let raised = socket.raiseSendBuffer(by: 1 << 20)
+    let bound = try #require(raised)
     var taken = 0
     while taken < 1 << 20 {
       let part = [UInt8](repeating: 8, count: min(60_000, 1 << 20 - taken))
