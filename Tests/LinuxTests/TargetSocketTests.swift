@@ -136,7 +136,10 @@ import Wire
       taken += try #require(send(part, on: socket).octetCount)
     }
     socket.restoreSendBuffer(bound)
-    #expect(send([1], on: socket).isBlocked)
+    // The last packet that is queued may have room that is paid for.
+    var rest = 0
+    while rest < 1000, !send([UInt8](repeating: 1, count: 4096), on: socket).isBlocked { rest += 1 }
+    #expect(rest < 1000)
     #expect((socket.unacknowledgedOctets() ?? 0) >= before + 1 << 20)
     #expect(socket.sendRoom() == 0)
     withExtendedLifetime(peer) {}

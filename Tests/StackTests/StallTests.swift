@@ -50,6 +50,26 @@ struct StallTests {
     #expect(world.sockets[slot]?.received.count == offered + 3)
   }
 
+  @Test("a client that sends on into the window it was offered before is relieved each time")
+  func targetStallsAndTheClientSendsOn() throws {
+    let world = patient()
+    var client = Client(world)
+    try client.connect()
+    let slot = try #require(world.flow)
+    world.sockets[slot]?.appetite = 700
+    world.sockets[slot]?.relief = 20_000
+    for round in 1...3 {
+      for _ in 0..<20 { client.send([.ack, .psh], [UInt8](repeating: 5, count: 1000)) }
+      world.advance(by: .milliseconds(199))
+      let last = try #require(world.take().last?.tcp)
+      #expect(last.acknowledgment.rawValue == client.sequence)
+      #expect(world.sockets[slot]?.received.count == round * 20_000)
+      #expect(world.stack.counters.reliefs == UInt64(round))
+      world.advance(by: .seconds(60))
+      #expect(world.stack.counters.reliefs == UInt64(round))
+    }
+  }
+
   @Test("without the privilege to relieve, what is kept stays kept, and nothing spins")
   func noRelief() throws {
     let world = patient()

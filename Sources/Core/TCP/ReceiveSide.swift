@@ -138,6 +138,7 @@ package struct ReceiveSide: BitwiseCopyable {
         if keep(start, base, octets, memory: &memory) { outcome.insert(.payload) }
       }
     }
+    if outcome.contains(.payload) { window.octetsArrived(at: now) }
     if finishIsKnown, !finishArrived, finish.precedes(next) {
       finishIsKnown = false  // octets that were here already lie behind it: one of both is a lie
     }

@@ -79,6 +79,13 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     if reliefAt == .distantFuture, !isHeldBack { reliefAt = now + Self.reliefDelay }
   }
 
+  /// In-order octets arrived. A window that is held back is still open as far as it was offered: a
+  /// client whose congestion window was narrower fills it now, and nothing tells that the socket is
+  /// full, since it is not tried.
+  mutating func octetsArrived(at now: MonotonicInstant) {
+    if isHeldBack, reliefAt == .distantFuture { reliefAt = now + Self.reliefDelay }
+  }
+
   /// Whether relief is due now; asked once.
   mutating func reliefIsDue(at now: MonotonicInstant) -> Bool {
     guard reliefAt <= now else { return false }
@@ -88,8 +95,8 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
 
   /// The target's socket was made to take what was kept.
   mutating func relieved(at edge: SequenceNumber) {
+    if !isHeldBack { limit = max(min(limit, Self.narrowest), limit / 2) }
     isHeldBack = true
-    limit = max(min(limit, Self.narrowest), limit / 2)
     measuredEdge = edge + Int(limit)
   }
 

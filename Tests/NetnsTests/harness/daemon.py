@@ -177,6 +177,10 @@ class Daemon:
     # Control socket.
 
     def get(self, path):
+        return json.loads(self.text(path))
+
+    def text(self, path):
+        """The body of what the control socket answers."""
         connection = http.client.HTTPConnection("localhost", timeout=5)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(5)
@@ -186,7 +190,7 @@ class Daemon:
             answer = connection.getresponse()
             body = answer.read().decode()
             expect(answer.status == 200, "GET %s: %d %s", path, answer.status, body[:200])
-            return json.loads(body)
+            return body
         finally:
             connection.close()
 

@@ -1,8 +1,8 @@
 """Runs the tests one after another, each in a process of its own with a time bound of its own.
 
-A line per test, `ok name 1.2s` or `FAILED name why`; after a failure the daemon's log. The last line counts. A test that
-cannot run (no privilege, no namespaces, no binary) is a failure, never a skip. Whatever a test leaves, be it processes,
-namespaces or sockets, is removed before the next one begins.
+A line per test, `ok name 1.2s` or `FAILED name why`, and the figures it measured; after a failure the daemon's log too. The
+last line counts. A test that cannot run (no privilege, no namespaces, no binary) is a failure, never a skip. Whatever a test
+leaves, be it processes, namespaces or sockets, is removed before the next one begins.
 """
 import argparse
 import fnmatch
@@ -41,6 +41,12 @@ def case(limit=20, families=()):
 
 
 BOTH = (4, 6)
+FIGURE = "figure: "
+
+
+def figure(text, *values):
+    """A measurement that the run shows of passed tests too."""
+    print(FIGURE + (text % values if values else text))
 
 
 class TimeBound(Failed):
@@ -108,7 +114,8 @@ class Runner:
             elif not why:
                 why = "killed after %d s" % (limit + GRACE_SECONDS) if killed else "the test's process died"
             output.seek(0)
-            return why, output.read() if why else ""
+            detail = output.read()
+            return why, detail if why else "".join(x for x in detail.splitlines(True) if x.startswith(FIGURE))
 
     def await_child(self, seconds):
         """Reaps the child; kills it when the bound has passed. True when it had to be killed."""
@@ -157,10 +164,10 @@ class Runner:
                 if why:
                     self.failed += 1
                     print("FAILED %s %s" % (name, why))
-                    print("".join("    %s\n" % line for line in detail.splitlines()), end="")
                 else:
                     self.passed += 1
                     print("ok %s %.1fs" % (name, time.monotonic() - began))
+                print("".join("    %s\n" % line for line in detail.splitlines()), end="")
                 sys.stdout.flush()
                 if self.ending or (why and self.arguments.fail_fast):
                     return
