@@ -202,7 +202,7 @@ final class FuzzWorker {
       }
       if !stack.take(.relieveTarget, of: slot).isEmpty, stack.beginRelief(slot) > 0 {
         upload(slot)  // in vain: the socket takes no more than it did
-        stack.endRelief(slot)
+        stack.endRelief(slot, wasRaised: false)
       }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
     }

@@ -264,6 +264,25 @@ struct TCPFlowTests {
     #expect(deadline - world.now >= .seconds(580))
   }
 
+  @Test("a flow in TIME-WAIT does not count beside the one that takes its ports")
+  func reincarnationAtTheBound() throws {
+    let world = World(rules: [rule("web", maxConnections: 1)])
+    var client = Client(world)
+    try client.connect()
+    let slot = try #require(world.flow)
+    world.sockets[slot]?.finishes = true
+    world.socketEvent(slot, readable: true, hangup: true)
+    #expect(client.receive().flags.contains(.fin))
+    client.send([.ack, .fin])
+    _ = world.take()
+    #expect(world.stack.timeWaitCount == 1)
+    client.sequence &+= 100_000
+    client.send(.syn)
+    #expect(world.take().last?.tcp?.flags == [.syn, .ack])
+    #expect(world.stack.drops[.ruleFull] == 0)
+    #expect(world.stack.timeWaitCount == 0)
+  }
+
   @Test("a later SYN of the same ports takes over a flow in TIME-WAIT, in the same turn or not")
   func reincarnation() throws {
     for sameTurn in [false, true] {

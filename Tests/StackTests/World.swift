@@ -247,7 +247,7 @@ final class World {
     let relief = sockets[slot]?.relief ?? 0
     sockets[slot]?.appetite += relief
     upload(slot)
-    stack.endRelief(slot)
+    stack.endRelief(slot, wasRaised: relief > 0)
   }
 
   private func download(_ slot: UInt32) {

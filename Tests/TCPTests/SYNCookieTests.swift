@@ -134,6 +134,13 @@ struct SYNCookieTests {
     }
   }
 
+  @Test("ECN is not remembered, and so not agreed to (RFC 3168 §6.1.1)")
+  func notification() throws {
+    var syn = syn(scale: 7, sack: true, timestamp: 5)
+    syn.flags = [.syn, .ece, .cwr]
+    #expect(try answer(to: syn).flags == [.syn, .ack])
+  }
+
   @Test("a cookie is good for 64 s, and for 128 s at most")
   func age() throws {
     let acknowledgment = acknowledgment(of: try answer(to: syn()))

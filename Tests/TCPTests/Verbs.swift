@@ -226,6 +226,7 @@ func targetIsRelieved() {
   step { script in
     if script.kernel != nil { return script.inapplicable("the target's socket is ours") }
     script.note("  the target's socket is made to take what is kept")
+    script.endpoint?.beginRelief()
     script.endpoint?.targetRelieved()
   }
 }

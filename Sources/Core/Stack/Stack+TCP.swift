@@ -34,7 +34,7 @@ extension Stack {
     if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
     if outcome.contains(.reincarnated) {
       let last = endpoints[Int(slot)].send.next
-      perform(flows[slot].relay.clientClosed(), slot, at: now)
+      giveWay(slot, at: now)
       strangerArrives(arrival, segment, tuple, value, after: last, at: now)
       return
     }
@@ -45,6 +45,16 @@ extension Stack {
       return
     }
     react(outcome, slot, at: now)
+  }
+
+  /// An endpoint in TIME-WAIT makes room for its client's next connection: at once, so that it does not
+  /// count beside that.
+  private mutating func giveWay(_ slot: UInt32, at now: MonotonicInstant) {
+    guard flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) else {
+      return perform(flows[slot].relay.clientClosed(), slot, at: now)
+    }
+    endpoints[Int(slot)].release(memory: &memory)
+    close(slot)
   }
 
   /// Carries out what a segment or a deadline meant.

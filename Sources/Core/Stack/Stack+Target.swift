@@ -153,14 +153,19 @@ extension Stack {
     else { return 0 }
     let octets = endpoints[Int(slot)].receive.untakenOctets
     guard octets > 0 else { return 0 }
-    endpoints[Int(slot)].targetRelieved()
+    endpoints[Int(slot)].beginRelief()
     flows[slot].marks.insert(.writable)
-    counters.reliefs += 1
     return octets
   }
 
   /// The bound is set back.
-  package mutating func endRelief(_ slot: UInt32) { flows[slot].marks.remove(.writable) }
+  /// - Parameter wasRaised: it could be raised.
+  package mutating func endRelief(_ slot: UInt32, wasRaised: Bool) {
+    flows[slot].marks.remove(.writable)
+    guard wasRaised else { return }
+    endpoints[Int(slot)].targetRelieved()
+    counters.reliefs += 1
+  }
 
   /// Writing failed for good. What the target said before it went is still to be read, as fast as
   /// the client takes it; its end, whatever it looks like, is then a reset.

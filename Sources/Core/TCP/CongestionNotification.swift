@@ -38,9 +38,12 @@ struct CongestionNotification: BitwiseCopyable {
 
   /// Whether an echo calls for a reduction: one for each window of data, and none before the client
   /// could know of the last.
-  mutating func isNews(acknowledged: SequenceNumber) -> Bool {
-    if hasReduced, reducedUntil.precedes(acknowledged) { hasReduced = false }
-    return isOn && !hasReduced && !owesReduced
+  var isNews: Bool { isOn && !hasReduced && !owesReduced }
+
+  /// Everything before `edge` is acknowledged. Told each time: half a sequence space later the edge of
+  /// the last reduction would lie ahead again.
+  mutating func acknowledged(upTo edge: SequenceNumber) {
+    if hasReduced, reducedUntil.precedes(edge) { hasReduced = false }
   }
 
   /// The window was reduced, for whatever reason (§6.1.2).

@@ -344,6 +344,9 @@ package struct ReceiveSide: BitwiseCopyable {
     window.reliefIsDue(at: now) && !isDrained
   }
 
+  /// It is to be made to take it.
+  mutating func holdBack() { window.holdBack() }
+
   /// It was made to take it, or as much as it could.
   mutating func relieved() { window.relieved(at: taken) }
 

@@ -35,6 +35,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   package private(set) var reliefAt = MonotonicInstant.distantFuture
   /// The target's socket holds more than it should: nothing more is offered.
   package private(set) var isHeldBack = false
+  private var isNarrowed = false
 
   init(usual: UInt32, widest: UInt32, start: SequenceNumber) {
     limit = usual
@@ -93,17 +94,24 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     return true
   }
 
-  /// The target's socket was made to take what was kept.
+  /// Relief is tried: the window stays where it is until the target's socket has room.
+  mutating func holdBack() { isHeldBack = true }
+
+  /// The target's socket was made to take what was kept: once a stall, the window narrows.
   mutating func relieved(at edge: SequenceNumber) {
-    if !isHeldBack { limit = max(min(limit, Self.narrowest), limit / 2) }
-    isHeldBack = true
+    guard !isNarrowed else { return }
+    isNarrowed = true
+    limit = max(min(limit, Self.narrowest), limit / 2)
     measuredEdge = edge + Int(limit)
   }
 
   /// The target's socket has room again.
   /// - Returns: whether the window was held back.
   mutating func targetHasRoom() -> Bool {
-    defer { isHeldBack = false }
+    defer {
+      isHeldBack = false
+      isNarrowed = false
+    }
     return isHeldBack
   }
 }

@@ -13,7 +13,7 @@ import Wire
 //   24 bits  a keyed hash (SipHash-2-4) of five-tuple, client's sequence number, time and size
 //
 // What else a SYN offers rides in the low bits of our timestamp, which the client echoes: a client
-// without timestamps gets neither window scaling nor SACK. Not kept: the SYN-ACK is not sent again
+// without timestamps gets neither window scaling nor SACK, and nobody ECN. Not kept: the SYN-ACK is not sent again
 // (the client's SYN comes again), and its round trip is not measured.
 
 package struct SYNCookies: Sendable {
@@ -103,6 +103,7 @@ package struct SYNCookies: Sendable {
   /// What of a SYN survives being answered by a cookie.
   static func reduced(_ syn: TCPHeader) -> TCPHeader {
     var syn = syn
+    syn.flags.subtract([.ece, .cwr])  // ECN is not remembered, and so not agreed to
     if syn.options.timestamp == nil {
       syn.options.windowScale = nil
       syn.options.sackPermitted = false

@@ -1,4 +1,5 @@
 import Primitives
+import Wire
 
 // How large a segment may be: what both ends agreed on, less what the path is known not to take.
 //
@@ -33,6 +34,9 @@ package struct SegmentSize: BitwiseCopyable {
   private var claimed: UInt16 = 0
   /// The largest that was acknowledged.
   private var passed: UInt16 = 0
+  /// What was in use before the agreed size was tried again, while that may still be in flight; 0: no.
+  private var triedFrom: UInt16 = 0
+  private var triedAt = SequenceNumber(0)
   private var loweredSeconds: UInt32 = 0
   /// Lowered by time-outs, and nothing was acknowledged since.
   private var isGuess = false
@@ -56,8 +60,11 @@ package struct SegmentSize: BitwiseCopyable {
   }
 
   /// Something was acknowledged, so many octets of it sent as one.
-  mutating func acknowledged(_ record: Int) {
-    let segment = UInt16(clamping: min(record, Int(octets)))
+  /// - Parameter edge: SND.UNA.
+  mutating func acknowledged(_ record: Int, upTo edge: SequenceNumber) {
+    if triedFrom != 0, triedAt.precedes(edge) { triedFrom = 0 }
+    let most = triedFrom == 0 ? octets : min(octets, triedFrom)
+    let segment = UInt16(clamping: min(record, Int(most)))
     if segment > passed { passed = segment }
     if segment > claimed { claimed = 0 }
     if segment > 0 { isGuess = false }
@@ -83,8 +90,13 @@ package struct SegmentSize: BitwiseCopyable {
   }
 
   /// Time to try the agreed size again.
-  mutating func raiseIfDue(at now: MonotonicInstant) {
-    guard Self.seconds(now) &- loweredSeconds >= Self.memorySeconds else { return }
+  /// - Parameter next: SND.NXT.
+  mutating func raiseIfDue(next: SequenceNumber, at now: MonotonicInstant) {
+    guard Self.seconds(now) &- loweredSeconds >= Self.memorySeconds, octets < octetsMax else {
+      return
+    }
+    triedFrom = octets
+    triedAt = next
     octets = octetsMax
     claimed = 0
   }

@@ -59,6 +59,7 @@ extension SendSide {
         upTo: acknowledgment, at: now, records: &memory.sent, report: &report)
       buffer.release(freed, pool: &memory.chunks)
       unacknowledged = acknowledgment
+      notification.acknowledged(upTo: acknowledgment)
       forgetDuplicates(advance: advance, report: &report)
       recovery.disarmTailProbe()
     } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
@@ -74,7 +75,7 @@ extension SendSide {
         selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
         report: &report)
     }
-    segmentSize.acknowledged(report.largestOctets)
+    segmentSize.acknowledged(report.largestOctets, upTo: unacknowledged)
     measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
     recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)

@@ -26,9 +26,11 @@ extension SendSide {
       congestion.pace(windowOctets: pipe + allowed)
       return
     }
-    if isEchoed {
+    // An echo lets nothing grow (RFC 3168 §6.1.2). A time-out has paid for it, though, and the CWR that
+    // ends the echoes comes behind all that is lost: that is mended in slow start.
+    if isEchoed, recovery.state != .timeout {
       reduceForMark(flightOctets: outstanding + advance)
-      return  // an echo lets nothing grow (RFC 3168 §6.1.2)
+      return
     }
     guard advance > 0, stateBefore != .fast else { return }
     if stateBefore == .none {
@@ -51,7 +53,7 @@ extension SendSide {
   }
 
   private mutating func reduceForMark(flightOctets: Int) {
-    guard notification.isNews(acknowledged: unacknowledged), !recovery.isActive else { return }
+    guard notification.isNews, !recovery.isActive else { return }
     congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
     recovery.settleDoubt()  // a mark is no mistake
     notification.reduced(upTo: next)

@@ -43,7 +43,7 @@ extension SendSide {
   mutating func raiseSegmentSizeIfDue(at now: MonotonicInstant) {
     guard !recovery.isActive, !scoreboard.hasLost else { return }
     let before = segmentOctets
-    segmentSize.raiseIfDue(at: now)
+    segmentSize.raiseIfDue(next: next, at: now)
     segmentSizeChanged(from: before)
   }
 

@@ -115,8 +115,11 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// The target's socket did not take all that was gathered: what it left will want relief.
   package mutating func targetFilled(at now: MonotonicInstant) { receive.targetFilled(at: now) }
 
-  /// The target's socket took what was kept beyond its bound, or as much as it could: the window stays
-  /// closed until it has room.
+  /// The target's socket is to take what is kept beyond its bound, if it can be made to: the window stays
+  /// where it is until it has room.
+  package mutating func beginRelief() { receive.holdBack() }
+
+  /// It was made to.
   package mutating func targetRelieved() { receive.relieved() }
 
   /// The target's socket has room again.

@@ -196,7 +196,7 @@ extension WorkerLoop {
     let bound = sockets[Int(slot)].raiseSendBuffer(by: octets)
     upload(slot)
     if let bound { sockets[Int(slot)].restoreSendBuffer(bound) }
-    stack.endRelief(slot)
+    stack.endRelief(slot, wasRaised: bound != nil)
     do throws(SystemError) {
       // Asked anew, the kernel notes that somebody waits for room, or says that there is some.
       try epoll.modify(

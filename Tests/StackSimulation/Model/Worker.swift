@@ -237,7 +237,7 @@ final class Worker {
     sockets[Int(slot)]?.buffersMore(octets)
     try upload(slot)
     sockets[Int(slot)]?.buffersMore(0)
-    stack.endRelief(slot)
+    stack.endRelief(slot, wasRaised: true)
   }
 
   private func download(_ slot: UInt32) throws {
