@@ -238,7 +238,9 @@ final class FuzzPeer {
     if header.flags.contains(.syn) { return answered(header) }
     guard var conversation else { fatalError("broken: a segment before the SYN-ACK") }
     defer { self.conversation = conversation }
-    if conversation.socket == nil { conversation.socket = lastDialled }
+    if conversation.socket == nil {  // answered by a cookie: the dial comes behind it
+      conversation.socket = takeDialled(initial: conversation.initialSent &+ 1)
+    }
     let acknowledged = Int(
       Int32(bitPattern: header.acknowledgment.rawValue &- conversation.initialSent))
     require(acknowledged >= conversation.acknowledged, "acknowledgments do not go back")
@@ -269,14 +271,28 @@ final class FuzzPeer {
     if start <= known, reached > known { next = next &+ UInt32(reached - known) }
   }
 
+  /// The socket that was dialled and belongs to no conversation yet.
+  private func takeDialled(initial: UInt32) -> FuzzSocket? {
+    defer { lastDialled = nil }
+    lastDialled?.initial = initial
+    return lastDialled
+  }
+
+  /// A socket was closed: if it was never answered, it is nobody's.
+  func closed(_ socket: FuzzSocket) {
+    if lastDialled === socket, conversation == nil || conversation?.socket != nil {
+      lastDialled = nil
+    }
+  }
+
   private func answered(_ header: TCPHeader) {
     require(header.flags.contains(.ack), "a SYN comes with an acknowledgment")
     if let conversation, conversation.initialReceived == header.sequence.rawValue { return }
     conversation = Conversation(
       initialSent: header.acknowledgment.rawValue &- 1,
       initialReceived: header.sequence.rawValue,
-      shift: Int(header.options.windowScale ?? 0), socket: lastDialled)
-    lastDialled?.initial = header.acknowledgment.rawValue
+      shift: Int(header.options.windowScale ?? 0),
+      socket: takeDialled(initial: header.acknowledgment.rawValue))
     next = header.sequence.rawValue &+ 1
     lastAcknowledged = header.sequence.rawValue
     shift = shiftMax

@@ -259,6 +259,7 @@ final class FuzzWorker {
 
   private func close(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
+    if let socket = sockets[Int(slot)] { socket.peer.closed(socket) }
     sockets[Int(slot)] = nil
     stack.closed(slot)
   }
