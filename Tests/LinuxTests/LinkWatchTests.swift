@@ -64,11 +64,18 @@ import Wire
     let watch = try LinkWatch(namespace: namespace.path, interfaceIndex: index)
     let elsewhere = other.interfaceIndex
     try session.setLink(elsewhere, up: true, mtu: 1400)
-    try session.addAddress(v4, length: 120, interfaceIndex: elsewhere)
-    try session.addRoute(
-      try #require(IPPrefix("203.0.113.0/24")), interfaceIndex: elsewhere)
-    let ofOthers = try watch.drain()
-    #expect(!ofOthers)
+    let foreign = try #require(IPPrefix("203.0.113.0/24"))
+    // The link's own last announcements (its carrier, its link-local address) come some time after it
+    // went up: they spoil the first rounds at most, a watch that hears others spoils every one.
+    var heardOthers = true
+    for _ in 0..<100 where heardOthers {
+      try session.addAddress(v4, length: 120, interfaceIndex: elsewhere)
+      try session.addRoute(foreign, interfaceIndex: elsewhere)
+      try session.removeRoute(foreign, interfaceIndex: elsewhere)
+      try session.removeAddress(v4, length: 120, interfaceIndex: elsewhere)
+      heardOthers = try watch.drain()
+    }
+    #expect(!heardOthers)
     #expect(try namespace.output(of: "ip route replace 198.18.0.0/15 dev other0") == "")
     let ofReplacement = try watch.drain()
     #expect(ofReplacement)
