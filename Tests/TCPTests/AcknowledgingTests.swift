@@ -35,6 +35,28 @@ struct DelayedAcknowledgmentTests {
     }
   }
 
+  @Test("once a delay was in vain there is none, until the target answers again")
+  func adapts() throws {
+    try Script.run {
+      reach(.established)
+      inject("P.", 1...101, ack: 1)
+      expectNothing()
+      advance(by: .milliseconds(40))
+      expect(".", 1...1, ack: 101)
+      // a client whose last acknowledgement was lost probes with a lone segment
+      inject("P.", 101...201, ack: 1)
+      expect(".", 1...1, ack: 201)
+      inject("P.", 201...301, ack: 1)
+      expect(".", 1...1, ack: 301)
+      targetSays(50)
+      expect("P.", 1...51, ack: 301)
+      inject("P.", 301...401, ack: 51)
+      expectNothing()
+      targetSays(50)
+      expect("P.", 51...101, ack: 401)
+    }
+  }
+
   @Test("many segments that come together get one acknowledgement (MUST-58)")
   func aggregated() throws {
     try Script.run {

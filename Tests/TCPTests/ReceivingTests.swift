@@ -269,6 +269,46 @@ struct ReassemblyTests {
     }
   }
 
+  @Test("on a path that has lost something, what came in order is told in two halves")
+  func acknowledgesInHalves() throws {
+    try Script.run(offload: true) {
+      handshake(sack: true)
+      inject(".", 1...10_001, ack: 1)
+      expect(".", 1...1, ack: 10_001)
+      inject(".", 11_001...12_001, ack: 1)
+      expect(".", 1...1, ack: 10_001, sackBlocks: [11_001...12_001])
+      inject(".", 10_001...11_001, ack: 1)
+      expect(".", 1...1, ack: 12_001)
+      inject(".", 12_001...17_001, ack: 1)
+      expect(".", 1...1, ack: 14_001)
+      expect(".", 1...1, ack: 17_001)
+      inject(".", 17_001...18_001, ack: 1)
+      inject(".", 18_001...19_001, ack: 1)
+      expect(".", 1...1, ack: 18_001)
+      expect(".", 1...1, ack: 19_001)
+      expectNothing()
+      for segment in 19..<599 { inject(".", 1 + segment * 1000...1001 + segment * 1000, ack: 1) }
+      expectAnything()
+      inject(".", 599_001...603_001, ack: 1)
+      expect(".", 1...1, ack: 603_001)
+      expectNothing()
+    }
+  }
+
+  @Test("without SACK it is told whole: half of it would look like the next gap (RFC 6582)")
+  func acknowledgesWhole() throws {
+    try Script.run(offload: true) {
+      handshake(sack: false)
+      inject(".", 1001...2001, ack: 1)
+      expect(".", 1...1, ack: 1)
+      inject(".", 1...1001, ack: 1)
+      expect(".", 1...1, ack: 2001)
+      inject(".", 2001...7001, ack: 1)
+      expect(".", 1...1, ack: 7001)
+      expectNothing()
+    }
+  }
+
   @Test("a gap in front of data that the target has not taken")
   func gapBehindUntaken() throws {
     try Script.run(target: .nothing) {

@@ -38,7 +38,7 @@ struct TailProbeTests {
     }
   }
 
-  @Test("new data is the better probe, one segment of it (§7.3)")
+  @Test("new data is the better probe; a second segment keeps the answer from delay (§7.3)")
   func probesWithNewData() throws {
     try Script.run {
       handshake(sack: true, window: 64_000, roundTrip: .milliseconds(10))
@@ -46,7 +46,23 @@ struct TailProbeTests {
       expectSome(10)
       advance(by: .milliseconds(22))
       expect(".", 10_001...11_001, ack: 1)
+      expect(".", 11_001...12_001, ack: 1)
       expectNothing()
+    }
+  }
+
+  @Test("of new data that is short, or does not fit the window, as much as may go")
+  func probesWithShortData() throws {
+    for (window, octets) in [(64_000, 400), (11_000, 5000)] {
+      try Script.run {
+        handshake(sack: true, window: window, roundTrip: .milliseconds(10))
+        targetSays(10_000)
+        expectSome(10)
+        targetSays(octets)
+        advance(by: .milliseconds(22))
+        expect(octets == 400 ? "P." : ".", 10_001...10_001 + min(octets, 1000), ack: 1)
+        expectNothing()
+      }
     }
   }
 
@@ -60,9 +76,9 @@ struct TailProbeTests {
       targetFinishes()
       advance(by: .milliseconds(22))
       expect(".", 10_001...11_001, ack: 1)
-      expectNothing()
-      inject(".", 1...1, ack: 11_001)
       expect(".", 11_001...12_001, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 12_001)
       expect("FP.", 12_001...13_001, ack: 1)
     }
   }

@@ -21,6 +21,11 @@ package struct LossRecovery: BitwiseCopyable {
 
   /// Added to two round trips before a tail is probed: what timers and schedulers need.
   static let tailProbeSlack = Interval.milliseconds(2)
+  /// New data that a tail is probed with, which may exceed the congestion window by it. RFC 8985 §7.3
+  /// has one segment; but if all had arrived, and only the acknowledgement was lost, a lone segment
+  /// waits for the peer's delayed acknowledgement (40 ms and more), and a second one does not (RFC 1122
+  /// §4.2.3.2). Limited transmit allows as many (RFC 3042).
+  static let tailProbeSegments: UInt8 = 2
   /// A lone segment may be waiting for the peer's delayed acknowledgement (RFC 8985 §7.2).
   static let delayedAcknowledgment = Interval.milliseconds(200)
   /// Recoveries for which a widened reordering window is kept (RFC 8985 §6.2, step 4).
@@ -48,7 +53,9 @@ package struct LossRecovery: BitwiseCopyable {
   private(set) var tailProbeEnd = SequenceNumber(0)  // TLP.end_seq
   private(set) var tailProbeIsOut = false
   private(set) var tailProbeIsRetransmission = false  // TLP.is_retrans
-  private(set) var tailProbeDue = false
+  /// Segments that the probe may still take.
+  private var tailProbeSegmentsDue: UInt8 = 0
+  var tailProbeDue: Bool { tailProbeSegmentsDue > 0 }
 
   // Doubt about a retransmission
   private enum Doubt: UInt8, BitwiseCopyable {
@@ -203,11 +210,17 @@ package struct LossRecovery: BitwiseCopyable {
 
   mutating func askForTailProbe() {
     tailProbeAt = .distantFuture
-    tailProbeDue = true
+    tailProbeSegmentsDue = Self.tailProbeSegments
   }
 
-  mutating func tailProbeSent(upTo end: SequenceNumber, isRetransmission: Bool) {
-    tailProbeDue = false
+  /// New data that the probe may take, octets.
+  func tailProbeOctets(segmentOctets: Int) -> Int { Int(tailProbeSegmentsDue) * segmentOctets }
+
+  /// - Parameter segmentsLeft: that the probe may take besides, of new data that there is.
+  mutating func tailProbeSent(
+    upTo end: SequenceNumber, isRetransmission: Bool, segmentsLeft: Int = 0
+  ) {
+    tailProbeSegmentsDue = UInt8(clamping: segmentsLeft)
     tailProbeIsOut = true
     tailProbeEnd = end
     tailProbeIsRetransmission = isRetransmission
@@ -216,7 +229,7 @@ package struct LossRecovery: BitwiseCopyable {
   /// Something was acknowledged: the tail is not silent.
   mutating func disarmTailProbe() {
     tailProbeAt = .distantFuture
-    tailProbeDue = false
+    tailProbeSegmentsDue = 0
   }
 
   mutating func tailProbeEnded() { tailProbeIsOut = false }

@@ -46,6 +46,17 @@ package struct ReceiveSide: BitwiseCopyable {
   package private(set) var finishArrived = false
   /// An acknowledgement is due with the next transmission.
   var acknowledgeNow = false
+  /// Whether the target answers soon, so that an acknowledgement is worth holding back for its data to
+  /// carry. Once one was held back in vain, none is until the target answers again: what waits for it may
+  /// be a sender whose last acknowledgement was lost (its tail probe is a lone segment), or one that
+  /// gathers small pieces meanwhile (Nagle).
+  private var answersFollow = true
+  /// Acknowledgements that still go out in two, since the path has lost something.
+  private var doubledAcknowledgments: UInt8 = 0
+  /// Something since the last acknowledgement did not come in order, or had to wait.
+  private var mendsGap = false
+  /// Something was taken since data was last sent.
+  private var awaitsAnswer = false
 
   /// - Parameters:
   ///   - windowOctets: what is offered at first.
@@ -114,6 +125,7 @@ package struct ReceiveSide: BitwiseCopyable {
       let cut = min(stale, octets)
       if octets > 0 {
         acknowledgeNow = true
+        doubledAcknowledgments = .max
         duplicateArrived(start, octets: cut)
       }
       base = base.map { $0 + cut }
@@ -135,6 +147,8 @@ package struct ReceiveSide: BitwiseCopyable {
         }
       } else {
         acknowledgeNow = true
+        doubledAcknowledgments = .max
+        mendsGap = true
         if keep(start, base, octets, memory: &memory) { outcome.insert(.payload) }
       }
     }
@@ -245,6 +259,7 @@ package struct ReceiveSide: BitwiseCopyable {
     if store != noSlot {
       let kept = untakenOctets - Int(pendingOctets)
       fromPending = max(0, octets - kept)
+      mendsGap = true
     }
     let wasNarrow = advertised.distance(from: lastAcknowledgment) < 2 * segmentOctets
     taken = taken + octets
@@ -259,9 +274,12 @@ package struct ReceiveSide: BitwiseCopyable {
     unacknowledgedOctets += UInt32(octets)
     if Int(unacknowledgedOctets) > segmentOctets || wasNarrow || store != noSlot {
       acknowledgeNow = true
+    } else if !answersFollow {
+      acknowledgeNow = true
     } else if acknowledgeAt == .distantFuture {
       acknowledgeAt = now + Self.acknowledgmentDelay
     }
+    awaitsAnswer = true
   }
 
   /// Copies what still lies in the device's buffers to the store: the turn ends, or order demands
@@ -392,6 +410,20 @@ package struct ReceiveSide: BitwiseCopyable {
     return UInt16(field)
   }
 
+  /// Half of what is to be acknowledged, to be told in front of the whole on a path that has lost
+  /// something not long ago. A turn acknowledges all that it took, often a client's whole window: were
+  /// that lone segment lost, the client would have to wait for a timer. (RFC 1122 §4.2.3.2 asks for an
+  /// acknowledgement of every second full segment.)
+  mutating func halfwayAcknowledgment(segmentOctets: Int) -> SequenceNumber? {
+    guard doubledAcknowledgments > 0 else { return nil }
+    doubledAcknowledgments -= 1
+    let octets = taken.distance(from: lastAcknowledgment)
+    guard !mendsGap, store == noSlot, !hasDuplicate, octets >= 2 * segmentOctets else {
+      return nil
+    }
+    return lastAcknowledgment + octets / 2 / segmentOctets * segmentOctets
+  }
+
   /// SACK blocks to send: a duplicate that arrived since the last acknowledgement (RFC 2883 §4), then
   /// the runs in front of gaps.
   package func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
@@ -421,6 +453,7 @@ package struct ReceiveSide: BitwiseCopyable {
     acknowledgeNow = stillOwed
     acknowledgeAt = .distantFuture
     unacknowledgedOctets = 0
+    mendsGap = false
     if !stillOwed { hasDuplicate = false }
   }
 
@@ -428,6 +461,14 @@ package struct ReceiveSide: BitwiseCopyable {
     if acknowledgeAt <= now {
       acknowledgeNow = true
       acknowledgeAt = .distantFuture
+      answersFollow = false
     }
+  }
+
+  /// The target's data goes out.
+  mutating func answered() {
+    guard awaitsAnswer else { return }
+    awaitsAnswer = false
+    answersFollow = true
   }
 }

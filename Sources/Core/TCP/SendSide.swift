@@ -200,8 +200,12 @@ package struct SendSide: BitwiseCopyable {
   ) -> Burst? {
     if segmentOctets < segmentSize.octetsMax { raiseSegmentSizeIfDue(at: now) }
     let mss = Int(segmentOctets)
-    var frameMax = max(mss, burstOctets / mss * mss)
-    if let burst = nextLost(frameMax: frameMax, at: now, memory: &memory) { return burst }
+    var frameMax = self.frameMax(burstOctets: burstOctets)
+    if let burst = nextLost(
+      frameMax: frameMax, burstOctets: burstOctets, at: now, memory: &memory)
+    {
+      return burst
+    }
     if recovery.tailProbeDue, let burst = nextTailProbe(at: now, memory: &memory) { return burst }
     if outstanding > 0 { armRetransmission(at: now) }  // no record was to be had
 
@@ -218,8 +222,7 @@ package struct SendSide: BitwiseCopyable {
       if probeDue {
         octets = min(dataLeft, max(1, min(windowRoom, mss)))
       } else {
-        // A tail probe of new data may exceed the congestion window by a segment (RFC 8985 §7.3).
-        let extra = recovery.tailProbeDue ? mss : 0
+        let extra = recovery.tailProbeOctets(segmentOctets: mss)
         let congestionRoom = max(extra, Int(congestion.window) - pipe)
         let room = min(windowRoom, congestionRoom)
         octets = min(dataLeft, room, frameMax)
@@ -233,7 +236,7 @@ package struct SendSide: BitwiseCopyable {
         }
       }
     }
-    if recovery.tailProbeDue { octets = min(octets, mss) }
+    if recovery.tailProbeDue { octets = min(octets, recovery.tailProbeOctets(segmentOctets: mss)) }
     let last = octets == dataLeft
     // The FIN counts against the window (RFC 9293 §3.10.4); alone it probes a closed one.
     let finish =
@@ -251,7 +254,12 @@ package struct SendSide: BitwiseCopyable {
       return nil
     }
     next = end
-    if recovery.tailProbeDue { recovery.tailProbeSent(upTo: end, isRetransmission: false) }
+    if recovery.tailProbeDue {
+      let left = recovery.tailProbeOctets(segmentOctets: mss) - octets
+      let mayGoOn = !last && windowRoom >= min(unsent, mss)
+      recovery.tailProbeSent(
+        upTo: end, isRetransmission: false, segmentsLeft: mayGoOn ? left / mss : 0)
+    }
     if finish { finishSent = true }
     recovery.sent(octets)
     lastSentAt = now
@@ -265,9 +273,24 @@ package struct SendSide: BitwiseCopyable {
       tellsReduced: tellsReduced)
   }
 
+  /// Octets of a super-packet. The network drops one whole, and the peer acknowledges one whole: once
+  /// something was lost, a window goes out in several, so that what is lost is seen by what is not, and
+  /// the loss of a lone acknowledgement stops nothing.
+  private func frameMax(burstOctets: Int) -> Int {
+    let mss = Int(segmentOctets)
+    var octets = burstOctets
+    if congestion.threshold != .max {
+      octets = min(octets, max(2 * mss, Int(congestion.window) / Self.framesOfWindow))
+    }
+    return max(mss, octets / mss * mss)
+  }
+
+  /// Super-packets that a window goes out in at least, on a path that loses.
+  private static let framesOfWindow = 3
+
   /// The first lost piece, when the congestion window has room for it.
   private mutating func nextLost(
-    frameMax: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    frameMax: Int, burstOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Burst? {
     let slot = scoreboard.firstLost(records: memory.sent)
     guard slot != noSlot else { return nil }
@@ -292,7 +315,7 @@ package struct SendSide: BitwiseCopyable {
       !scoreboard.cut(slot, after: limit, records: &memory.sent)
     {
       // No record to cut it with: whole, if a frame can carry it, rather than never.
-      guard memory.sent[slot].octets <= frameMax, windowOctets > 0 else { return nil }
+      guard memory.sent[slot].octets <= max(mss, burstOctets), windowOctets > 0 else { return nil }
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)

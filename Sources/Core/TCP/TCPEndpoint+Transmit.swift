@@ -69,6 +69,7 @@ extension TCPEndpoint {
   ) {
     let header = frames.reserve(headerOctets: PacketWriter.tcpHeaderOctetsMax)
     if burst.octets > 0 {
+      if burst.isNew { receive.answered() }
       send.buffer.append(
         offset: burst.start.distance(from: send.unacknowledged), count: burst.octets,
         pool: memory.chunks, to: &frames)
@@ -101,6 +102,18 @@ extension TCPEndpoint {
     let sequence = keepaliveDue ? keepaliveSequence : send.acknowledgingSequence
     challengeDue = false
     keepaliveDue = false
+    let mss = Int(send.segmentSize.octetsMax)
+    if permitsSACK, let halfway = receive.halfwayAcknowledgment(segmentOctets: mss),
+      frames.fits(frames: 2, headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0)
+    {
+      var options = TCPOptions()
+      if usesTimestamps { options.timestamp = timestamp(at: now) }
+      write(
+        sequence: sequence, acknowledgment: halfway, flags: acknowledgmentFlags,
+        window: receive.windowField(
+          acknowledgment: halfway, unscaled: !peerScales, segmentOctets: mss),
+        options: options, path: path, frames: &frames)
+    }
     let fields = acknowledgmentFields(withBlocks: true, at: now, memory: memory)
     write(
       sequence: sequence, acknowledgment: fields.acknowledgment, flags: acknowledgmentFlags,

@@ -53,9 +53,9 @@ package struct FrameQueue: ~Copyable {
   package var isEmpty: Bool { count == 0 }
 
   /// Whether a frame of this many arena octets and payload slices still fits.
-  package func fits(headerOctets: Int, payloadSlices: Int) -> Bool {
-    count < Self.framesMax && arenaUsed + headerOctets <= Self.arenaOctets
-      && slicesUsed + payloadSlices + 1 <= Self.slicesMax
+  package func fits(frames: Int = 1, headerOctets: Int, payloadSlices: Int) -> Bool {
+    count + frames <= Self.framesMax && arenaUsed + frames * headerOctets <= Self.arenaOctets
+      && slicesUsed + payloadSlices + frames <= Self.slicesMax
   }
 
   /// Opens a frame: memory for its first octets. Close it with `commit`. The caller has asked
