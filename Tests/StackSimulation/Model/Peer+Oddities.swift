@@ -112,7 +112,10 @@ extension Peer {
       segment.flags = Flag.syn
       segment.acknowledgment = 0
       segment.sequence = sequence(-habits.scaled(1...1 << 20))
-      if stampsOn { segment.timestamp = (older, 0) }
+      if stampsOn {
+        segment.timestamp = (older, 0)
+        forgedStamp = older
+      }
     case 4:  // no acknowledgement
       segment.flags = habits.pick([0, Flag.psh, Flag.urg, Flag.fin | Flag.psh | Flag.urg])
       segment.sequence = sequence(acknowledged + habits.within(0...3_000))

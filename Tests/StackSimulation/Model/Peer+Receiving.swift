@@ -109,7 +109,7 @@ extension Peer {
       return
     }
     guard let stamp = segment.timestamp else { throw Violation("a segment without timestamp") }
-    if let own = ownStamps,
+    if let own = ownStamps, stamp.echo != forgedStamp,
       Int32(bitPattern: stamp.echo &- own.first) < 0
         || Int32(bitPattern: own.last &- stamp.echo) < 0
     {

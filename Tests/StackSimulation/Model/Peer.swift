@@ -65,6 +65,8 @@ final class Peer: Client {
   var highestStackStamp: UInt32?
   var lingerUntil = MonotonicInstant.distantFuture
   var ownStamps: (first: UInt32, last: UInt32)?
+  /// That of a forged SYN, which may begin a connection once this one is reset: its echo is right.
+  var forgedStamp: UInt32?
 
   // Bad habits.
   var habits: Dice
