@@ -12,7 +12,7 @@ extension WorkerLoop {
   mutating func targetEvent(_ token: UInt64, _ readiness: EpollReadiness) {
     guard let slot = stack.slot(FlowHandle(token: token)), stack.hasSocket(slot) else { return }
     if stack.isDialing(slot) {
-      guard !readiness.isDisjoint(with: [.writable, .failed, .hangup]) else { return }
+      guard readiness.dialHasEnded else { return }
       if let error = sockets[Int(slot)].pendingError() {
         stack.dialed(slot, failure: failure(error), at: now)
         return
@@ -22,8 +22,7 @@ extension WorkerLoop {
     if readiness.contains(.failed), !stack.isTCP(slot) { heedReports(slot) }
     stack.targetReady(
       slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
-      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]),
-      dead: !readiness.isDisjoint(with: [.hangup, .failed]), at: now)
+      readToEnd: readiness.asksToReadToEnd, dead: readiness.isDead, at: now)
   }
 
   /// First pass: what goes towards targets.
@@ -61,8 +60,8 @@ extension WorkerLoop {
       if !stack.take(.resetClient, of: slot).isEmpty {
         while !stack.resetClient(slot) { drainFrames() }
       }
-      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
-      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
+      let end = stack.take(.ending, of: slot)
+      if end.closesTarget {
         closeTarget(slot, abort: end.contains(.resetTarget))
       }
       if let why = stack.takeEnd(slot), logsFlows { logEnd(slot, why) }
