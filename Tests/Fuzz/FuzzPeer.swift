@@ -35,6 +35,10 @@ final class FuzzPeer {
   private(set) var sequence: UInt32 = 0
   private(set) var next: UInt32 = 0
   private var lastAcknowledged: UInt32 = 0
+  /// The latest segment that acknowledged anything, as it was sent.
+  private var lastSaid = TCPHeader(
+    sourcePort: 0, destinationPort: 0, sequence: SequenceNumber(0),
+    acknowledgment: SequenceNumber(0), flags: [], window: 0)
   private var shift = 0
   /// The largest shift of the SYNs since the last conversation began: one of them was held.
   private var shiftMax = 0
@@ -180,6 +184,7 @@ final class FuzzPeer {
       sourcePort: clientPort, destinationPort: virtualPort, sequence: SequenceNumber(sequence),
       acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options
     )
+    if flags.contains(.ack) { lastSaid = header }
     let payload = (0..<octets).map { Self.uploadOctet(sequence &+ UInt32($0)) }
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(
@@ -276,6 +281,24 @@ final class FuzzPeer {
     defer { lastDialled = nil }
     lastDialled?.initial = initial
     return lastDialled
+  }
+
+  /// What was sent last was taken for an answer to a cookie: a flow begins with what it says. While a
+  /// cookie is good, it may do so again when the flow is gone, with the same numbers.
+  func cookieReturned() {
+    var scale: UInt8?
+    if let stamp = lastSaid.options.timestamp, stamp.echo & 15 != 15 {
+      scale = UInt8(stamp.echo & 15)
+    }
+    conversation = Conversation(
+      initialSent: lastSaid.sequence.rawValue &- 1,
+      initialReceived: lastSaid.acknowledgment.rawValue &- 1, shift: scale == nil ? 0 : 8)
+    lastDialled = nil
+    next = lastSaid.acknowledgment.rawValue
+    shift = Int(scale ?? 0)
+    shiftMax = 0
+    offered = 65_536
+    noteOffer(next, lastSaid.window)
   }
 
   /// A socket was closed: if it was never answered, it is nobody's.

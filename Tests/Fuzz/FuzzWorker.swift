@@ -74,13 +74,16 @@ final class FuzzWorker {
 
   var givenCount: Int { given.count }
 
-  func give(_ frame: [UInt8]) {
+  /// - Parameter peer: who has made it, as the latest of his packets.
+  func give(_ frame: [UInt8], from peer: FuzzPeer? = nil) {
+    let accepted = stack.counters.cookiesAccepted
     frame.withUnsafeBytes { bytes in
       let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
       copy.copyMemory(from: bytes)
       given.append(copy)
       stack.receive(UnsafeRawBufferPointer(copy), at: now)
     }
+    if stack.counters.cookiesAccepted != accepted { peer?.cookieReturned() }
     if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
   }
 
