@@ -76,13 +76,6 @@ final class FuzzPeer {
     ]
   }
 
-  static func uploadOctet(_ sequence: UInt32) -> UInt8 {
-    UInt8(truncatingIfNeeded: sequence &* 0x9E37_79B1 >> 24)
-  }
-  static func downloadOctet(_ position: Int) -> UInt8 {
-    UInt8(truncatingIfNeeded: UInt32(truncatingIfNeeded: position) &* 0x85EB_CA77 >> 24)
-  }
-
   var owesAcknowledgment: Bool { conversation != nil && lastAcknowledged != next }
 
   func window(_ variant: UInt8) -> UInt16 {
@@ -185,7 +178,7 @@ final class FuzzPeer {
       acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options
     )
     if flags.contains(.ack) { lastSaid = header }
-    let payload = (0..<octets).map { Self.uploadOctet(sequence &+ UInt32($0)) }
+    let payload = Array(FuzzPattern.upload.octets(at: Int(sequence), count: octets))
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(
         to: memory, source: self.client, destination: self.virtual, header: header, payload: slices,
@@ -263,9 +256,9 @@ final class FuzzPeer {
     require(end <= offered + 1, "nothing beyond the offered window but a probe")
     let said = conversation.socket?.saidOctets ?? 0
     require(end <= said + 2, "nothing that the target did not say")
-    for (offset, octet) in payload.enumerated() {
-      require(octet == Self.downloadOctet(start + offset - 1), "the target's octets as they were")
-    }
+    require(
+      payload.isEmpty || FuzzPattern.download.matches(payload, at: start - 1),
+      "the target's octets as they were")
     let isFinal = header.flags.contains(.fin)
     if isFinal {
       require(conversation.socket?.finishRead == true, "FIN only behind the target's end")

@@ -1,4 +1,5 @@
 import Configuration
+import Fragments
 import Primitives
 import Stack
 import TCP
@@ -37,6 +38,9 @@ final class FuzzWorker {
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
     settings.bufferOctetsMax = bufferOctets
+    // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
+    settings.fragments.datagrams = 8
+    settings.fragments.completedPerTurn = 8
     congestion = usesNewReno ? .newReno : .cubic
     stack = Stack(settings: settings, rules: Self.rules(0, congestion), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
@@ -292,10 +296,9 @@ final class FuzzWorker {
     for slice in slices where left > 0 {
       let bytes = UnsafeRawBufferPointer(start: slice.base, count: min(left, slice.octets))
       if isExact, let initial = socket.initial {
-        for (offset, octet) in bytes.enumerated() {
-          let sequence = initial &+ UInt32(truncatingIfNeeded: socket.takenOctets + offset)
-          require(octet == FuzzPeer.uploadOctet(sequence), "the client's octets as they were")
-        }
+        require(
+          FuzzPattern.upload.matches(bytes, at: Int(initial) + socket.takenOctets),
+          "the client's octets as they were")
       }
       socket.takenOctets += bytes.count
       left -= bytes.count
@@ -330,7 +333,7 @@ final class FuzzWorker {
       room += slice.octets
       let part = min(slice.octets, socket.waitingOctets)
       let bytes = UnsafeMutableRawBufferPointer(start: slice.base, count: part)
-      for offset in 0..<part { bytes[offset] = FuzzPeer.downloadOctet(socket.saidOctets + offset) }
+      FuzzPattern.download.fill(bytes, at: socket.saidOctets)
       socket.saidOctets += part
       socket.waitingOctets -= part
       read += part
