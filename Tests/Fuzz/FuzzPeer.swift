@@ -17,6 +17,8 @@ final class FuzzPeer {
     var initialSent: UInt32  // IRS of the stack
     var initialReceived: UInt32  // its ISS
     var shift: Int
+    /// The SYN-ACK took the offer of ECN.
+    var isCapable = false
     /// The target's socket; nil where the handshake comes first.
     var socket: FuzzSocket?
     /// Relative to `initialSent`.
@@ -111,10 +113,11 @@ final class FuzzPeer {
   /// - Parameters:
   ///   - sequenceDelta: to where the peer's stream stands, or to what the stack has acknowledged.
   ///   - advances: what it carries counts as said.
+  ///   - ecn: the low bits of its traffic class.
   func segment(
     _ flags: TCPFlags, octets: Int = 0, sequenceDelta: Int = 0, acknowledgmentDelta: Int = 0,
     fromAcknowledged: Bool = false, window: UInt16? = nil, advances: Bool = false,
-    options: TCPOptions = TCPOptions(), at now: MonotonicInstant
+    options: TCPOptions = TCPOptions(), ecn: UInt8 = 0, at now: MonotonicInstant
   ) -> [UInt8] {
     var base = sequence
     if fromAcknowledged, let conversation {
@@ -125,7 +128,7 @@ final class FuzzPeer {
     let packet = make(
       flags, sequence: start,
       acknowledgment: next &+ UInt32(truncatingIfNeeded: acknowledgmentDelta),
-      window: window ?? 0xFFFF, options: options, octets: octets, at: now)
+      window: window ?? 0xFFFF, options: options, octets: octets, ecn: ecn, at: now)
     if advances {
       sequence &+= UInt32(octets)
       if flags.contains(.fin) { sequence &+= 1 }
@@ -162,7 +165,7 @@ final class FuzzPeer {
 
   private func make(
     _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32, window: UInt16,
-    options: TCPOptions, octets: Int, at now: MonotonicInstant
+    options: TCPOptions, octets: Int, ecn: UInt8 = 0, at now: MonotonicInstant
   ) -> [UInt8] {
     var options = options
     if usesTimestamps, !flags.contains(.rst) {
@@ -182,7 +185,7 @@ final class FuzzPeer {
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(
         to: memory, source: self.client, destination: self.virtual, header: header, payload: slices,
-        payloadOctets: octets, segmentOctets: octets > 1460 ? 1000 : 0,
+        payloadOctets: octets, segmentOctets: octets > 1460 ? 1000 : 0, trafficClass: ecn,
         checksum: octets > 1460 ? .offloaded : .computed)
     }
   }
@@ -230,8 +233,14 @@ final class FuzzPeer {
 
   // MARK: Answers
 
-  func receive(_ header: TCPHeader, payload: UnsafeRawBufferPointer) {
+  /// - Parameter trafficClass: of its packet.
+  func receive(_ header: TCPHeader, payload: UnsafeRawBufferPointer, trafficClass: UInt8) {
     if let echoed = header.options.timestamp { timestamp = echoed.value }
+    if trafficClass != 0 {
+      // RFC 3168 §6.1.1, §6.1.4: data of those who have agreed, and nothing else.
+      require(trafficClass == 2 && !payload.isEmpty, "ECT(0) on data alone")
+      require(conversation?.isCapable == true, "ECT(0) for those who agreed")
+    }
     guard !header.flags.contains(.rst) else { return }
     if header.flags.contains(.syn) { return answered(header) }
     guard var conversation else { fatalError("broken: a segment before the SYN-ACK") }
@@ -303,11 +312,14 @@ final class FuzzPeer {
 
   private func answered(_ header: TCPHeader) {
     require(header.flags.contains(.ack), "a SYN comes with an acknowledgment")
-    if let conversation, conversation.initialReceived == header.sequence.rawValue { return }
+    if conversation?.initialReceived == header.sequence.rawValue {
+      conversation?.isCapable = header.flags.contains(.ece)
+      return
+    }
     conversation = Conversation(
       initialSent: header.acknowledgment.rawValue &- 1,
       initialReceived: header.sequence.rawValue,
-      shift: Int(header.options.windowScale ?? 0),
+      shift: Int(header.options.windowScale ?? 0), isCapable: header.flags.contains(.ece),
       socket: takeDialled(initial: header.acknowledgment.rawValue))
     next = header.sequence.rawValue &+ 1
     lastAcknowledged = header.sequence.rawValue

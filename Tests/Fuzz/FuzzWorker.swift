@@ -23,7 +23,8 @@ final class FuzzWorker {
   private var given: [UnsafeMutableRawBufferPointer] = []
   private let slices: UnsafeMutableBufferPointer<Slice>
   private var offloads: Bool
-  private let congestion: CongestionAlgorithm
+  private typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
+  private let habits: Habits
   private var mtu: Int
   /// Conversations keep the segment size of the MTU at their beginning.
   private var mtuMax: Int
@@ -32,7 +33,7 @@ final class FuzzWorker {
 
   init(
     offloads: Bool, mtu: Int, bufferOctets: Int, maxFlows: Int, unmatched: UnmatchedPolicy,
-    usesNewReno: Bool
+    usesNewReno: Bool, keepalive: Interval?
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
@@ -41,8 +42,8 @@ final class FuzzWorker {
     // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
     settings.fragments.datagrams = 8
     settings.fragments.completedPerTurn = 8
-    congestion = usesNewReno ? .newReno : .cubic
-    stack = Stack(settings: settings, rules: Self.rules(0, congestion), at: now)
+    habits = (usesNewReno ? .newReno : .cubic, keepalive)
+    stack = Stack(settings: settings, rules: Self.rules(0, habits), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
     slices = .allocate(capacity: Self.slicesMax)
     self.offloads = offloads
@@ -55,12 +56,13 @@ final class FuzzWorker {
     for frame in given { frame.deallocate() }
   }
 
-  private static func rules(_ choice: UInt8, _ congestion: CongestionAlgorithm) -> [ForwardRule] {
+  private static func rules(_ choice: UInt8, _ habits: Habits) -> [ForwardRule] {
     var rule = ForwardRule(
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8004))],
       target: Target(host: .original, port: .same), connectTimeout: .seconds(5),
-      idleTimeout: .seconds(600), udpTimeout: .seconds(60), congestion: congestion)
+      idleTimeout: .seconds(600), udpTimeout: .seconds(60),
+      keepalive: habits.keepalive, congestion: habits.congestion)
     switch choice & 7 {
     case 0: break
     case 1: rule.onReload = .reset
@@ -155,7 +157,7 @@ final class FuzzWorker {
     switch variant >> 3 {
     case 0:
       stack.install(
-        Self.rules(variant, congestion), unmatched: .reject, drainTimeout: .seconds(5), at: now)
+        Self.rules(variant, habits), unmatched: .reject, drainTimeout: .seconds(5), at: now)
     case 1:
       mtu = variant & 1 != 0 ? 1280 : 1500
       mtuMax = max(mtu, mtuMax)
@@ -428,7 +430,7 @@ final class FuzzWorker {
       $0.client == ip.destination && $0.clientPort == header.destinationPort
     }
     guard let peer else { fatalError("broken: a segment to nobody") }
-    peer.receive(header, payload: payload)
+    peer.receive(header, payload: payload, trafficClass: ip.trafficClass)
   }
 
   /// What a stack keeps when nobody is there: nothing.

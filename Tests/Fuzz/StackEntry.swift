@@ -35,7 +35,8 @@ final class StackProgram {
     worker = FuzzWorker(
       offloads: settings & 1 != 0, mtu: settings & 2 != 0 ? 1280 : 1500,
       bufferOctets: settings & 4 != 0 ? 4 << 14 : 1 << 20, maxFlows: settings & 8 != 0 ? 2 : 16,
-      unmatched: settings & 16 != 0 ? .drop : .reject, usesNewReno: settings & 32 != 0)
+      unmatched: settings & 16 != 0 ? .drop : .reject, usesNewReno: settings & 32 != 0,
+      keepalive: settings & 128 != 0 ? .seconds(10) : nil)
     endsSilently = settings & 64 != 0
     peers = FuzzPeer.all
     worker.peers = peers
@@ -50,11 +51,16 @@ final class StackProgram {
     switch operation & 0x7F % 20 {
     case 0: worker.give(peer.syn(input.octet(), at: worker.now), from: peer)
     case 1:
-      worker.give(peer.segment(.ack, window: peer.window(variant), at: worker.now), from: peer)
+      let flags: TCPFlags = variant & 8 != 0 ? [.ack, .ece] : .ack
+      worker.give(
+        peer.segment(flags, window: peer.window(variant), at: worker.now), from: peer)
     case 2:
       let octets = length(&input, variant)
+      var flags: TCPFlags = [.ack, .psh]
+      if variant & 4 != 0 { flags.insert(.cwr) }
       worker.give(
-        peer.segment([.ack, .psh], octets: octets, advances: true, at: worker.now), from: peer)
+        peer.segment(flags, octets: octets, advances: true, ecn: variant & 3, at: worker.now),
+        from: peer)
     case 3:
       let octets = variant & 1 != 0 ? length(&input, variant) : 0
       worker.give(
