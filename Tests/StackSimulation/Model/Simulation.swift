@@ -18,6 +18,9 @@ package struct Report {
   var lost = 0
   var corrupted = 0
   var corruptionDrops = 0
+  package var marked = 0
+  /// Segments of the stack that said CWR.
+  package var reductions = 0
   var tooLong = 0
   var elapsed = Interval.zero
   /// Until the last client was done.
@@ -95,6 +98,7 @@ package final class Simulation {
     worker.wire = { [unowned self] in try leaves($0) }
     worker.reads = { [unowned self] frame, flow in reaches(frame, flow) }
     worker.openTarget = { [unowned self] in openTarget($0) }
+    worker.ends = { [unowned self] in try ended($0, $1) }
   }
 
   /// - Throws: the first violation.
@@ -103,6 +107,7 @@ package final class Simulation {
       worker.wire = { _ in }
       worker.reads = { frame, _ in frame }
       worker.openTarget = { _ in nil }
+      worker.ends = { _, _ in }
     }
     while let (at, event) = events.pop() {
       guard at - origin < Self.timeLimit else { break }
@@ -191,6 +196,12 @@ package final class Simulation {
     return target
   }
 
+  private func ended(_ port: UInt16, _ why: FlowEnd) throws {
+    let index = Int(port) - 40_000
+    trace.note(now, index, "ends: \(why.word)")
+    try conversations[index].ended(why, in: plan, at: now)
+  }
+
   private func arm(_ target: TargetModel) {
     let wanted = target.nextDeadline
     guard wanted != .distantFuture else { return }
@@ -205,7 +216,7 @@ package final class Simulation {
     for conversation in conversations {
       guard conversation.isOver else {
         throw Violation(
-          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true)"
+          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true), \(worker.stack.flowViews(limit: 8, at: now).map { "\($0.tuple.clientPort) \($0.state) idle \($0.idle)" })"
         )
       }
       try conversation.verdict()
@@ -216,6 +227,7 @@ package final class Simulation {
       report.timeouts += conversation.timeouts
       report.clientTimeouts += conversation.peer.timeouts
       report.segments += conversation.segments
+      report.reductions += conversation.notification.reductions
       report.octets += conversation.peer.downloaded + (conversation.target?.taken ?? 0)
     }
     let views = worker.stack.flowViews(limit: 8, at: now)
@@ -234,6 +246,7 @@ package final class Simulation {
     }
     report.lost = up.lost + down.lost
     report.corrupted = up.corrupted
+    report.marked = up.marked + down.marked
     report.elapsed = now - origin
   }
 }
