@@ -250,6 +250,8 @@ extension SendSide {
       if isFirst {
         congestion.timedOut(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
         notification.reduced(upTo: next)
+      } else {
+        congestion.timedOutAgain(segmentOctets: Int(segmentOctets))
       }
       recovery.enter(
         .timeout, upTo: next, flightOctets: outstanding, reduced: isFirst ? unacknowledged : nil)

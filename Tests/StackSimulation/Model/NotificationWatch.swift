@@ -29,6 +29,8 @@ struct NotificationWatch {
   private var reducedAt: Int?
   private var reducedLatest = 0
   private var owesReduced = false
+  /// Something was late: the window may have been reduced for a loss that was none.
+  private var hasGap = false
   /// Segments that left as ECT, and of them those that said CWR.
   private(set) var capable = 0
   private(set) var reductions = 0
@@ -53,7 +55,8 @@ struct NotificationWatch {
       arrivedEnd = max(arrivedEnd, offset + octets)
     }
     guard acknowledgment <= sent else { return }
-    if isAgreed, isSure, segment.has(Flag.ece), acknowledged < sent, !hasResent,
+    if !segment.blocks.isEmpty || (octets == 0 && acknowledgment == acknowledged) { hasGap = true }
+    if isAgreed, isSure, !hasGap, segment.has(Flag.ece), acknowledged < sent, !hasResent,
       acknowledgment > reducedLatest
     {
       owesReduced = true

@@ -19,7 +19,10 @@ extension Plan {
   mutating func addVigilance(_ seed: UInt64) {
     var dice = Dice(seed ^ 0x9116_1400_0000_0000)
     if dice.percent(20) { addKeepalive(&dice) }
-    if dice.percent(40) { idleBeforeCut = .milliseconds(dice.within(1_000...6_000)) }
+    // A dead client's memory is others', too.
+    if dice.percent(40) || (keepalive != nil && memoryOctets < 64 << 20) {
+      idleBeforeCut = .milliseconds(dice.within(1_000...6_000))
+    }
   }
 
   /// Of the flows that nobody ends some are still there, and some are dead.

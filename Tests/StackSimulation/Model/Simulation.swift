@@ -91,6 +91,8 @@ package final class Simulation {
       events.push(.start(index), at: now + flow.client.start)
       eventLimit += (flow.client.upload + flow.target.download) / 4 + 20_000
     }
+    // A client that is dead is waited for, and its target looks often whether it may go on.
+    if plan.keepalive != nil { eventLimit += 500_000 }
     worker.ignoresDeadlines = fault == .ignoresDeadlines
     worker.skipsSettling = fault == .keepsSlices
     worker.answersEarly = fault == .answersEarly
@@ -219,7 +221,7 @@ package final class Simulation {
           "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true), \(worker.stack.flowViews(limit: 8, at: now).map { "\($0.tuple.clientPort) \($0.state) idle \($0.idle)" })"
         )
       }
-      try conversation.verdict()
+      try conversation.verdict(anyCut: worker.stack.counters.flowsEvicted > 0)
       if let leftover = conversation.peer.leftover {
         throw Violation("flow \(conversation.index): the client keeps \(leftover)")
       }
