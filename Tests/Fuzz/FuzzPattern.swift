@@ -1,8 +1,9 @@
 import Glibc
 
-/// What a stream carries: an octet is a function of its place, copied and compared as a whole, since
-/// each comparison of the fuzzer's own is instrumented too. A stream that is shifted by less than the
-/// period, more than any flow keeps, shows.
+// What a stream carries: an octet is a function of its place. Streams are copied and compared as wholes,
+// since each comparison of the fuzzer's own is instrumented too. One that is shifted by less than the
+// period, which is more than any flow keeps, shows.
+
 struct FuzzPattern: Sendable {
   private static let period = 1 << 20
 

@@ -95,8 +95,9 @@ final class Conversation {
       acknowledgment: offset, isOdd: plan.client.isOdd)
     guard offset <= sent else { return }
     if offset > acknowledgedByClient {
+      // A single octet may be SYN or FIN, which move no data.
+      if offset - acknowledgedByClient > 1 { acknowledgedAt = now }
       acknowledgedByClient = offset
-      acknowledgedAt = now
     }
     clientEdge = max(clientEdge, offset + Int(segment.window) << scale)
   }
@@ -262,7 +263,9 @@ final class Conversation {
     }
     // Its last acknowledgement was lost for longer than TIME-WAIT: a reset is all that it can be told.
     let wasForgotten = end == .finished && peer.outcome == .resetByStack
-    guard peer.outcome == .finished || wasForgotten else { throw fault("ends with \(peer.outcome)") }
+    guard peer.outcome == .finished || wasForgotten else {
+      throw fault("ends with \(peer.outcome)")
+    }
     guard peer.downloaded == said, peer.finishReceived else {
       throw fault("gave \(peer.downloaded) octets, the target said \(said)")
     }

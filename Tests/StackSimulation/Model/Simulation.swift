@@ -92,7 +92,7 @@ package final class Simulation {
       eventLimit += (flow.client.upload + flow.target.download) / 4 + 20_000
     }
     // A client that is dead is waited for, and its target looks often whether it may go on.
-    if plan.keepalive != nil { eventLimit += 500_000 }
+    eventLimit += 500_000
     worker.ignoresDeadlines = fault == .ignoresDeadlines
     worker.skipsSettling = fault == .keepsSlices
     worker.answersEarly = fault == .answersEarly
