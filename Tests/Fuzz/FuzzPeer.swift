@@ -17,6 +17,8 @@ final class FuzzPeer {
     var initialSent: UInt32  // IRS of the stack
     var initialReceived: UInt32  // its ISS
     var shift: Int
+    /// The SYN-ACK took the offer of ECN.
+    var isCapable = false
     /// The target's socket; nil where the handshake comes first.
     var socket: FuzzSocket?
     /// Relative to `initialSent`.
@@ -35,6 +37,10 @@ final class FuzzPeer {
   private(set) var sequence: UInt32 = 0
   private(set) var next: UInt32 = 0
   private var lastAcknowledged: UInt32 = 0
+  /// The latest segment that acknowledged anything, as it was sent.
+  private var lastSaid = TCPHeader(
+    sourcePort: 0, destinationPort: 0, sequence: SequenceNumber(0),
+    acknowledgment: SequenceNumber(0), flags: [], window: 0)
   private var shift = 0
   /// The largest shift of the SYNs since the last conversation began: one of them was held.
   private var shiftMax = 0
@@ -72,13 +78,6 @@ final class FuzzPeer {
     ]
   }
 
-  static func uploadOctet(_ sequence: UInt32) -> UInt8 {
-    UInt8(truncatingIfNeeded: sequence &* 0x9E37_79B1 >> 24)
-  }
-  static func downloadOctet(_ position: Int) -> UInt8 {
-    UInt8(truncatingIfNeeded: UInt32(truncatingIfNeeded: position) &* 0x85EB_CA77 >> 24)
-  }
-
   var owesAcknowledgment: Bool { conversation != nil && lastAcknowledged != next }
 
   func window(_ variant: UInt8) -> UInt16 {
@@ -114,10 +113,11 @@ final class FuzzPeer {
   /// - Parameters:
   ///   - sequenceDelta: to where the peer's stream stands, or to what the stack has acknowledged.
   ///   - advances: what it carries counts as said.
+  ///   - ecn: the low bits of its traffic class.
   func segment(
     _ flags: TCPFlags, octets: Int = 0, sequenceDelta: Int = 0, acknowledgmentDelta: Int = 0,
     fromAcknowledged: Bool = false, window: UInt16? = nil, advances: Bool = false,
-    options: TCPOptions = TCPOptions(), at now: MonotonicInstant
+    options: TCPOptions = TCPOptions(), ecn: UInt8 = 0, at now: MonotonicInstant
   ) -> [UInt8] {
     var base = sequence
     if fromAcknowledged, let conversation {
@@ -128,7 +128,7 @@ final class FuzzPeer {
     let packet = make(
       flags, sequence: start,
       acknowledgment: next &+ UInt32(truncatingIfNeeded: acknowledgmentDelta),
-      window: window ?? 0xFFFF, options: options, octets: octets, at: now)
+      window: window ?? 0xFFFF, options: options, octets: octets, ecn: ecn, at: now)
     if advances {
       sequence &+= UInt32(octets)
       if flags.contains(.fin) { sequence &+= 1 }
@@ -165,7 +165,7 @@ final class FuzzPeer {
 
   private func make(
     _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32, window: UInt16,
-    options: TCPOptions, octets: Int, at now: MonotonicInstant
+    options: TCPOptions, octets: Int, ecn: UInt8 = 0, at now: MonotonicInstant
   ) -> [UInt8] {
     var options = options
     if usesTimestamps, !flags.contains(.rst) {
@@ -180,11 +180,12 @@ final class FuzzPeer {
       sourcePort: clientPort, destinationPort: virtualPort, sequence: SequenceNumber(sequence),
       acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options
     )
-    let payload = (0..<octets).map { Self.uploadOctet(sequence &+ UInt32($0)) }
+    if flags.contains(.ack) { lastSaid = header }
+    let payload = Array(FuzzPattern.upload.octets(at: Int(sequence), count: octets))
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(
         to: memory, source: self.client, destination: self.virtual, header: header, payload: slices,
-        payloadOctets: octets, segmentOctets: octets > 1460 ? 1000 : 0,
+        payloadOctets: octets, segmentOctets: octets > 1460 ? 1000 : 0, trafficClass: ecn,
         checksum: octets > 1460 ? .offloaded : .computed)
     }
   }
@@ -232,8 +233,14 @@ final class FuzzPeer {
 
   // MARK: Answers
 
-  func receive(_ header: TCPHeader, payload: UnsafeRawBufferPointer) {
+  /// - Parameter trafficClass: of its packet.
+  func receive(_ header: TCPHeader, payload: UnsafeRawBufferPointer, trafficClass: UInt8) {
     if let echoed = header.options.timestamp { timestamp = echoed.value }
+    if trafficClass != 0 {
+      // RFC 3168 §6.1.1, §6.1.4: data of those who have agreed, and nothing else.
+      require(trafficClass == 2 && !payload.isEmpty, "ECT(0) on data alone")
+      require(conversation?.isCapable == true, "ECT(0) for those who agreed")
+    }
     guard !header.flags.contains(.rst) else { return }
     if header.flags.contains(.syn) { return answered(header) }
     guard var conversation else { fatalError("broken: a segment before the SYN-ACK") }
@@ -258,9 +265,9 @@ final class FuzzPeer {
     require(end <= offered + 1, "nothing beyond the offered window but a probe")
     let said = conversation.socket?.saidOctets ?? 0
     require(end <= said + 2, "nothing that the target did not say")
-    for (offset, octet) in payload.enumerated() {
-      require(octet == Self.downloadOctet(start + offset - 1), "the target's octets as they were")
-    }
+    require(
+      payload.isEmpty || FuzzPattern.download.matches(payload, at: start - 1),
+      "the target's octets as they were")
     let isFinal = header.flags.contains(.fin)
     if isFinal {
       require(conversation.socket?.finishRead == true, "FIN only behind the target's end")
@@ -278,6 +285,24 @@ final class FuzzPeer {
     return lastDialled
   }
 
+  /// What was sent last was taken for an answer to a cookie: a flow begins with what it says. While a
+  /// cookie is good, it may do so again when the flow is gone, with the same numbers.
+  func cookieReturned() {
+    var scale: UInt8?
+    if let stamp = lastSaid.options.timestamp, stamp.echo & 15 != 15 {
+      scale = UInt8(stamp.echo & 15)
+    }
+    conversation = Conversation(
+      initialSent: lastSaid.sequence.rawValue &- 1,
+      initialReceived: lastSaid.acknowledgment.rawValue &- 1, shift: scale == nil ? 0 : 8)
+    lastDialled = nil
+    next = lastSaid.acknowledgment.rawValue
+    shift = Int(scale ?? 0)
+    shiftMax = 0
+    offered = 65_536
+    noteOffer(next, lastSaid.window)
+  }
+
   /// A socket was closed: if it was never answered, it is nobody's.
   func closed(_ socket: FuzzSocket) {
     if lastDialled === socket, conversation == nil || conversation?.socket != nil {
@@ -287,11 +312,14 @@ final class FuzzPeer {
 
   private func answered(_ header: TCPHeader) {
     require(header.flags.contains(.ack), "a SYN comes with an acknowledgment")
-    if let conversation, conversation.initialReceived == header.sequence.rawValue { return }
+    if conversation?.initialReceived == header.sequence.rawValue {
+      conversation?.isCapable = header.flags.contains(.ece)
+      return
+    }
     conversation = Conversation(
       initialSent: header.acknowledgment.rawValue &- 1,
       initialReceived: header.sequence.rawValue,
-      shift: Int(header.options.windowScale ?? 0),
+      shift: Int(header.options.windowScale ?? 0), isCapable: header.flags.contains(.ece),
       socket: takeDialled(initial: header.acknowledgment.rawValue))
     next = header.sequence.rawValue &+ 1
     lastAcknowledged = header.sequence.rawValue

@@ -1,4 +1,5 @@
 import Configuration
+import Fragments
 import Primitives
 import Stack
 import TCP
@@ -22,7 +23,8 @@ final class FuzzWorker {
   private var given: [UnsafeMutableRawBufferPointer] = []
   private let slices: UnsafeMutableBufferPointer<Slice>
   private var offloads: Bool
-  private let congestion: CongestionAlgorithm
+  private typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
+  private let habits: Habits
   private var mtu: Int
   /// Conversations keep the segment size of the MTU at their beginning.
   private var mtuMax: Int
@@ -31,14 +33,17 @@ final class FuzzWorker {
 
   init(
     offloads: Bool, mtu: Int, bufferOctets: Int, maxFlows: Int, unmatched: UnmatchedPolicy,
-    usesNewReno: Bool
+    usesNewReno: Bool, keepalive: Interval?
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
     settings.bufferOctetsMax = bufferOctets
-    congestion = usesNewReno ? .newReno : .cubic
-    stack = Stack(settings: settings, rules: Self.rules(0, congestion), at: now)
+    // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
+    settings.fragments.datagrams = 8
+    settings.fragments.completedPerTurn = 8
+    habits = (usesNewReno ? .newReno : .cubic, keepalive)
+    stack = Stack(settings: settings, rules: Self.rules(0, habits), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
     slices = .allocate(capacity: Self.slicesMax)
     self.offloads = offloads
@@ -51,12 +56,13 @@ final class FuzzWorker {
     for frame in given { frame.deallocate() }
   }
 
-  private static func rules(_ choice: UInt8, _ congestion: CongestionAlgorithm) -> [ForwardRule] {
+  private static func rules(_ choice: UInt8, _ habits: Habits) -> [ForwardRule] {
     var rule = ForwardRule(
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8004))],
       target: Target(host: .original, port: .same), connectTimeout: .seconds(5),
-      idleTimeout: .seconds(600), udpTimeout: .seconds(60), congestion: congestion)
+      idleTimeout: .seconds(600), udpTimeout: .seconds(60),
+      keepalive: habits.keepalive, congestion: habits.congestion)
     switch choice & 7 {
     case 0: break
     case 1: rule.onReload = .reset
@@ -74,13 +80,16 @@ final class FuzzWorker {
 
   var givenCount: Int { given.count }
 
-  func give(_ frame: [UInt8]) {
+  /// - Parameter peer: who has made it, as the latest of his packets.
+  func give(_ frame: [UInt8], from peer: FuzzPeer? = nil) {
+    let accepted = stack.counters.cookiesAccepted
     frame.withUnsafeBytes { bytes in
       let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
       copy.copyMemory(from: bytes)
       given.append(copy)
       stack.receive(UnsafeRawBufferPointer(copy), at: now)
     }
+    if stack.counters.cookiesAccepted != accepted { peer?.cookieReturned() }
     if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
   }
 
@@ -148,7 +157,7 @@ final class FuzzWorker {
     switch variant >> 3 {
     case 0:
       stack.install(
-        Self.rules(variant, congestion), unmatched: .reject, drainTimeout: .seconds(5), at: now)
+        Self.rules(variant, habits), unmatched: .reject, drainTimeout: .seconds(5), at: now)
     case 1:
       mtu = variant & 1 != 0 ? 1280 : 1500
       mtuMax = max(mtu, mtuMax)
@@ -289,10 +298,9 @@ final class FuzzWorker {
     for slice in slices where left > 0 {
       let bytes = UnsafeRawBufferPointer(start: slice.base, count: min(left, slice.octets))
       if isExact, let initial = socket.initial {
-        for (offset, octet) in bytes.enumerated() {
-          let sequence = initial &+ UInt32(truncatingIfNeeded: socket.takenOctets + offset)
-          require(octet == FuzzPeer.uploadOctet(sequence), "the client's octets as they were")
-        }
+        require(
+          FuzzPattern.upload.matches(bytes, at: Int(initial) + socket.takenOctets),
+          "the client's octets as they were")
       }
       socket.takenOctets += bytes.count
       left -= bytes.count
@@ -327,7 +335,7 @@ final class FuzzWorker {
       room += slice.octets
       let part = min(slice.octets, socket.waitingOctets)
       let bytes = UnsafeMutableRawBufferPointer(start: slice.base, count: part)
-      for offset in 0..<part { bytes[offset] = FuzzPeer.downloadOctet(socket.saidOctets + offset) }
+      FuzzPattern.download.fill(bytes, at: socket.saidOctets)
       socket.saidOctets += part
       socket.waitingOctets -= part
       read += part
@@ -422,7 +430,7 @@ final class FuzzWorker {
       $0.client == ip.destination && $0.clientPort == header.destinationPort
     }
     guard let peer else { fatalError("broken: a segment to nobody") }
-    peer.receive(header, payload: payload)
+    peer.receive(header, payload: payload, trafficClass: ip.trafficClass)
   }
 
   /// What a stack keeps when nobody is there: nothing.

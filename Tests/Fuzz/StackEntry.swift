@@ -35,7 +35,8 @@ final class StackProgram {
     worker = FuzzWorker(
       offloads: settings & 1 != 0, mtu: settings & 2 != 0 ? 1280 : 1500,
       bufferOctets: settings & 4 != 0 ? 4 << 14 : 1 << 20, maxFlows: settings & 8 != 0 ? 2 : 16,
-      unmatched: settings & 16 != 0 ? .drop : .reject, usesNewReno: settings & 32 != 0)
+      unmatched: settings & 16 != 0 ? .drop : .reject, usesNewReno: settings & 32 != 0,
+      keepalive: settings & 128 != 0 ? .seconds(10) : nil)
     endsSilently = settings & 64 != 0
     peers = FuzzPeer.all
     worker.peers = peers
@@ -48,17 +49,26 @@ final class StackProgram {
     let variant = operand >> 3
     worker.tick()
     switch operation & 0x7F % 20 {
-    case 0: worker.give(peer.syn(input.octet(), at: worker.now))
-    case 1: worker.give(peer.segment(.ack, window: peer.window(variant), at: worker.now))
+    case 0: worker.give(peer.syn(input.octet(), at: worker.now), from: peer)
+    case 1:
+      let flags: TCPFlags = variant & 8 != 0 ? [.ack, .ece] : .ack
+      worker.give(
+        peer.segment(flags, window: peer.window(variant), at: worker.now), from: peer)
     case 2:
       let octets = length(&input, variant)
-      worker.give(peer.segment([.ack, .psh], octets: octets, advances: true, at: worker.now))
+      var flags: TCPFlags = [.ack, .psh]
+      if variant & 4 != 0 { flags.insert(.cwr) }
+      worker.give(
+        peer.segment(flags, octets: octets, advances: true, ecn: variant & 3, at: worker.now),
+        from: peer)
     case 3:
       let octets = variant & 1 != 0 ? length(&input, variant) : 0
-      worker.give(peer.segment([.ack, .fin], octets: octets, advances: true, at: worker.now))
-    case 4: worker.give(peer.reset(variant, at: worker.now))
+      worker.give(
+        peer.segment([.ack, .fin], octets: octets, advances: true, at: worker.now), from: peer)
+    case 4: worker.give(peer.reset(variant, at: worker.now), from: peer)
     case 5: rawSegment(peer, variant, &input)
-    case 6: worker.give(peer.selective(variant, input.octet(), input.octet(), at: worker.now))
+    case 6:
+      worker.give(peer.selective(variant, input.octet(), input.octet(), at: worker.now), from: peer)
     case 7: worker.dialPlans[peer.index] = DialPlan(variant)
     case 8: worker.resolveDial(of: peer, failure: DialPlan(variant).failure)
     case 9: worker.say(peer, octets: length(&input, variant))
@@ -74,11 +84,13 @@ final class StackProgram {
         peer.isTCP
         ? peer.segment([.ack], octets: length(&input, variant), advances: true, at: worker.now)
         : peer.datagram(length(&input, variant), 0, at: worker.now)
-      for fragment in peer.fragments(of: whole, cut: input.octet()) { worker.give(fragment) }
+      for fragment in peer.fragments(of: whole, cut: input.octet()) {
+        worker.give(fragment, from: peer)
+      }
     case 18:
-      worker.give(peer.syn(variant & 1 != 0 ? 0x1D : 0x01, at: worker.now))
+      worker.give(peer.syn(variant & 1 != 0 ? 0x1D : 0x01, at: worker.now), from: peer)
       worker.turn()
-      worker.give(peer.segment(.ack, window: 0xFFFF, at: worker.now))
+      worker.give(peer.segment(.ack, window: 0xFFFF, at: worker.now), from: peer)
     default: converse(peer)
     }
     if operation & 0x80 == 0 || worker.givenCount >= 64 { worker.turn() }
@@ -88,7 +100,7 @@ final class StackProgram {
   private func converse(_ peer: FuzzPeer) {
     worker.turn()
     for _ in 0..<32 where peer.owesAcknowledgment {
-      worker.give(peer.segment(.ack, window: 0xFFFF, at: worker.now))
+      worker.give(peer.segment(.ack, window: 0xFFFF, at: worker.now), from: peer)
       worker.turn()
     }
   }
@@ -102,7 +114,7 @@ final class StackProgram {
       peer.segment(
         flags, octets: octets, sequenceDelta: sequence, acknowledgmentDelta: acknowledgment,
         fromAcknowledged: variant & 8 != 0, window: variant & 16 != 0 ? input.number() : nil,
-        at: worker.now))
+        at: worker.now), from: peer)
   }
 
   private func length(_ input: inout Input, _ variant: UInt8) -> Int {

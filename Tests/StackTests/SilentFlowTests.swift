@@ -71,6 +71,22 @@ private func webRule() -> ForwardRule { rule("web") }
     expectEmpty(world)
   }
 
+  @Test("a window that widens and narrows moves no data, and keeps no flow")
+  func wobblingWindow() throws {
+    let world = World(rules: [rule(keepalive: nil)])
+    var client = Client(world)
+    try client.connect()
+    for minute in 0..<9 {
+      world.advance(by: .seconds(60))
+      world.send(client.packet(.ack, window: minute % 2 == 0 ? 1_000 : 20_000))
+    }
+    world.advance(by: .seconds(59))
+    #expect(world.stack.flowCount == 1)
+    world.advance(by: .seconds(1))
+    #expect(world.stack.counters.flowsExpired == 1)
+    expectEmpty(world)
+  }
+
   @Test("a client that never acknowledges data is counted as gone")
   func unanswered() throws {
     var patient = rule(keepalive: nil)

@@ -161,6 +161,25 @@ struct NotificationReactionTests {
     }
   }
 
+  @Test("nor is a loss that comes behind the mark: it is mended, and no CWR is said again")
+  func markAndLoss() throws {
+    try Script.run {
+      handshake(sack: true, wscale: 7, ecn: true, window: 60_000, roundTrip: .milliseconds(10))
+      inject(".", 1...1, ack: 1, window: 1_000_064)
+      targetSays(40_000)
+      expectSome(10)
+      advance(by: .milliseconds(10))
+      inject(".E", 1...1, ack: 8001, window: 1_000_064)  // five segments from now on
+      expect(".W", 10_001...11_001, capable: true)
+      expectSome(2)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 8001, window: 1_000_064, sackBlocks: [9001...13_001])
+      expect(".", 8001...9001, capable: false)
+      let sent = expectAnything()
+      #expect(!sent.isEmpty && sent.allSatisfy { !$0.flags.contains(.cwr) })
+    }
+  }
+
   @Test("after a time-out the first new data says CWR, what is sent again does not")
   func timeout() throws {
     try Script.run {

@@ -73,6 +73,25 @@ struct EifelTests {
     }
   }
 
+  @Test("and CWR that is owed for it is not said: nothing was reduced", arguments: [true, false])
+  func reducedNotice(isNeedless: Bool) throws {
+    try Script.run(mss: 1012) {
+      handshake(
+        mss: 1012, sack: true, wscale: 7, ts: true, ecn: true, roundTrip: .milliseconds(10))
+      inject(".", 1...1, ack: 1, window: 1_000_064)
+      targetSays(8000)
+      let original = expectAnything().first?.options.timestamp?.value
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 1, window: 1_000_064, sackBlocks: [1001...4001])
+      expect(".", 1...1001, ack: 1, capable: false)
+      advance(by: .milliseconds(2))
+      inject(".", 1...1, ack: 4001, window: 1_000_064, echo: isNeedless ? original : nil)
+      inject(".", 1...1, ack: 8001, window: 1_000_064)
+      targetSays(1000)
+      expect(isNeedless ? "P." : "P.W", 8001...9001, ack: 1, capable: true)
+    }
+  }
+
   @Test("without timestamps nothing is taken back by an acknowledgement")
   func noTimestamps() throws {
     try Script.run {

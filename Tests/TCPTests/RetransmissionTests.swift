@@ -82,6 +82,24 @@ struct RetransmissionTests {
     }
   }
 
+  @Test("and so it is at the next one, before all that was lost is mended")
+  func oneSegmentEachTime() throws {
+    try Script.run {
+      handshake(roundTrip: .milliseconds(10))
+      targetSays(10_000)
+      expectSome(10)
+      advance(by: .milliseconds(200))
+      expect(".", 1...1001, ack: 1)
+      inject(".", 1...1, ack: 1001)
+      expectSome(2)
+      inject(".", 1...1, ack: 3001)
+      expectSome(3)
+      advance(by: .milliseconds(400))
+      expect(".", 3001...4001, ack: 1)
+      expectNothing()
+    }
+  }
+
   @Test("a peer that never answers again is given up after fifteen time-outs")
   func givenUp() throws {
     try Script.run {

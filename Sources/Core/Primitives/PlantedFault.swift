@@ -40,6 +40,20 @@
     case givesChunkTwice
     /// A flow that found the payload pool spent is not asked again.
     case forgetsStarvedFlow
+    /// A congestion mark is echoed until the next segment without one.
+    case echoesMarksOnce
+    /// What is sent again is ECT too.
+    case sendsAgainAsCapable
+    /// Every echo reduces the window, not one for each window of data.
+    case reducesForEachEcho
+    /// Echoes mean nothing.
+    case ignoresEchoes
+    /// A client that answers a keep-alive question counts as silent all the same.
+    case ignoresSignsOfLife
+    /// A dead client is asked for ever.
+    case asksForEver
+    /// A flow that moves is cut for its memory.
+    case cutsMovingFlows
     /// The timer of a flow that has ended stays armed.
     case leavesTimerArmed
 

@@ -31,6 +31,13 @@ extension Stack {
       let octets = stack.endpoints[Int(slot)].keptOctets(memory: stack.memory)
       guard octets > 0 else { return }
       let idleAt = flow.lastActivity + stack.settings.idleBeforeCut
+      #if PLANTED_FAULTS
+        if PlantedFault.isPlanted(.cutsMovingFlows), idleAt > now {
+          octetsMax = octets
+          heaviest = slot
+          return
+        }
+      #endif
       if idleAt > now {
         nextIdle = min(nextIdle, idleAt)
       } else if octets > octetsMax {

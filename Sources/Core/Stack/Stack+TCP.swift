@@ -87,8 +87,9 @@ extension Stack {
       want(slot, .upload)
     }
     if outcome.contains(.finished) { finishIfReady(slot, at: now) }
+    // A slow client that makes progress is not idle; one that only says another window is.
+    if outcome.contains(.progress) { flows[slot].lastActivity = now }
     if outcome.contains(.room) {
-      flows[slot].lastActivity = now  // a slow client that makes progress is not idle
       if flows[slot].relay.state == .draining {
         drainIfReady(slot, at: now)
       } else if flows[slot].marks.contains(.readable) {

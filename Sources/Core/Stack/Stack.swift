@@ -41,6 +41,8 @@ package struct StackSettings: Sendable {
   /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
   /// others lack it.
   package var idleBeforeCut = Interval.seconds(5)
+  /// Bounds on fragments that wait for others.
+  package var fragments = ReassemblyLimits()
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
   package var ownPrefixes: [IPPrefix] = []
@@ -106,7 +108,7 @@ package struct Stack: ~Copyable {
   let initialSequence: InitialSequence
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
-  var fragments = Reassembler()
+  var fragments: Reassembler
   var icmpLimiter = TokenBucket(perSecond: 1000, burst: 200)
   /// Flows that want something, each once: a ring as long as the flow table.
   let queue: UnsafeMutablePointer<UInt32>
@@ -161,7 +163,10 @@ package struct Stack: ~Copyable {
       secret: (settings.seed.0 ^ 0xC00C_1E5E_C4E7_0001, ~settings.seed.1 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)
     turnedAway.reserveCapacity(Self.turnedAwayMax)
-    quotes = Slab(capacity: max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax)
+    fragments = Reassembler(limits: settings.fragments)
+    // A flow that dials keeps one, and so does a session.
+    quotes = Slab(
+      capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
     _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
   }

@@ -214,6 +214,12 @@ package struct CongestionControl: BitwiseCopyable {
     growth.window = UInt32(segmentOctets)
   }
 
+  /// The timer expired once more in the same window: the threshold stays, the window is one segment again
+  /// (RFC 5681 §3.1), however many have been acknowledged in between.
+  package mutating func timedOutAgain(segmentOctets: Int) {
+    growth.window = min(growth.window, UInt32(segmentOctets))
+  }
+
   /// The last reduction by loss was needless (RFC 9438 §4.9.2).
   package mutating func restore() {
     let reduced = growth

@@ -1,3 +1,4 @@
+import Primitives
 import Wire
 
 // Explicit congestion notification of one connection (RFC 3168 §6.1, RFC 9293 §3.8.4).
@@ -22,7 +23,12 @@ struct CongestionNotification: BitwiseCopyable {
   /// The window was reduced: CWR with the next new data.
   private(set) var owesReduced = false
   private var hasReduced = false
+  /// The last reduction was for a mark.
+  private var isForMark = false
   private var reducedUntil = SequenceNumber(0)
+  /// What was so before the last reduction, in case that is taken back.
+  private var hadReduced = false
+  private var owedReduced = false
 
   /// The client's SYN, each time it comes.
   mutating func hear(syn flags: TCPFlags, isFirst: Bool) {
@@ -33,12 +39,27 @@ struct CongestionNotification: BitwiseCopyable {
   mutating func dataArrives(_ flags: TCPFlags, isMarked: Bool) {
     guard isOn else { return }
     if flags.contains(.cwr) { echoes = false }
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.echoesMarksOnce) { echoes = false }
+    #endif
     if isMarked { echoes = true }
   }
 
   /// Whether an echo calls for a reduction: one for each window of data, and none before the client
   /// could know of the last.
-  var isNews: Bool { isOn && !hasReduced && !owesReduced }
+  var isNews: Bool {
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.reducesForEachEcho) { return isOn && !owesReduced }
+      if PlantedFault.isPlanted(.ignoresEchoes) { return false }
+    #endif
+    return isOn && !hasReduced && !owesReduced
+  }
+
+  /// Whether a loss of what lies at `start` was paid for by a mark in the same window of data: dropped
+  /// and marked packets of one window reduce once (§6.1.2).
+  func hasPaid(forLossAt start: SequenceNumber) -> Bool {
+    hasReduced && isForMark && start.precedes(reducedUntil)
+  }
 
   /// Everything before `edge` is acknowledged. Told each time: half a sequence space later the edge of
   /// the last reduction would lie ahead again.
@@ -48,11 +69,21 @@ struct CongestionNotification: BitwiseCopyable {
 
   /// The window was reduced, for whatever reason (§6.1.2).
   /// - Parameter next: SND.NXT.
-  mutating func reduced(upTo next: SequenceNumber) {
+  mutating func reduced(upTo next: SequenceNumber, forMark: Bool = false) {
     guard isOn else { return }
+    hadReduced = hasReduced
+    owedReduced = owesReduced
     hasReduced = true
+    isForMark = forMark
     reducedUntil = next
     owesReduced = true
+  }
+
+  /// The last reduction, for a loss that was none, is taken back: unless CWR has been said, or is owed
+  /// for something else, it is not said.
+  mutating func tookBack() {
+    hasReduced = hadReduced
+    owesReduced = owesReduced && owedReduced
   }
 
   mutating func saidReduced() { owesReduced = false }

@@ -14,7 +14,8 @@ import Wire
 //
 // What else a SYN offers rides in the low bits of our timestamp, which the client echoes: a client
 // without timestamps gets neither window scaling nor SACK, and nobody ECN. Not kept: the SYN-ACK is not sent again
-// (the client's SYN comes again), and its round trip is not measured.
+// (the client's SYN comes again), and its round trip is not measured. Nor is it kept that a cookie has come
+// back: while it is good, it begins another flow of the same numbers once the first is gone.
 
 package struct SYNCookies: Sendable {
   /// The window of an answer that keeps nothing, octets: what a client can make us hold before its

@@ -56,7 +56,8 @@ extension SendSide {
     guard notification.isNews, !recovery.isActive else { return }
     congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
     recovery.settleDoubt()  // a mark is no mistake
-    notification.reduced(upTo: next)
+    recovery.tailProbeEnded()  // what it may mend is paid for
+    notification.reduced(upTo: next, forMark: true)
   }
 
   /// Looks for what is lost.
@@ -101,9 +102,11 @@ extension SendSide {
   }
 
   private mutating func enterFastRecovery(delivered: Int) {
+    let isPaid = notification.hasPaid(forLossAt: unacknowledged)
     recovery.enter(
       .fast, upTo: next, flightOctets: outstanding - arrivedOctets + delivered,
-      reduced: unacknowledged)
+      reduced: isPaid ? nil : unacknowledged)
+    guard !isPaid else { return }
     congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
     notification.reduced(upTo: next)
   }
@@ -118,6 +121,7 @@ extension SendSide {
       congestion.restore()
     }
     recovery.settleDoubt()
+    notification.tookBack()
     if recovery.isActive {
       recovery.leave()
       scoreboard.loseNothing(records: memory.sent)
@@ -246,6 +250,8 @@ extension SendSide {
       if isFirst {
         congestion.timedOut(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
         notification.reduced(upTo: next)
+      } else {
+        congestion.timedOutAgain(segmentOctets: Int(segmentOctets))
       }
       recovery.enter(
         .timeout, upTo: next, flightOctets: outstanding, reduced: isFirst ? unacknowledged : nil)

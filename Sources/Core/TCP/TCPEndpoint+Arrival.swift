@@ -69,6 +69,7 @@ extension TCPEndpoint {
     let (freed, finished) = send.acknowledge(
       header, carriesData: length > 0, windowChanged: windowBefore != send.windowOctets,
       echo: echo(header), at: now, memory: &memory)
+    if freed > 0 { outcome.insert(.progress) }
     if freed > 0 || grew { outcome.insert(.room) }
     if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
     if state == .closed { return outcome }
@@ -197,6 +198,7 @@ extension TCPEndpoint {
       }
       receive.duplicateArrived(header.sequence, octets: length)
       var outcome: SegmentOutcome = freed > 0 || grew ? [.transmit, .room] : .transmit
+      if freed > 0 { outcome.insert(.progress) }
       if finished { outcome.formUnion(ourFinishAcknowledged(at: now, memory: &memory)) }
       if header.flags.contains(.fin) { restartTimeWait(at: now) }
       return outcome

@@ -29,6 +29,9 @@ extension TCPEndpoint {
   /// Something acceptable came from the client.
   mutating func heard(at now: MonotonicInstant) {
     guard keepaliveMilliseconds != 0, state != .timeWait else { return }
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.ignoresSignsOfLife), keepaliveProbes > 0 { return }
+    #endif
     keepaliveProbes = 0
     keepaliveDue = false
     wakeAt = now + keepaliveInterval
@@ -40,9 +43,12 @@ extension TCPEndpoint {
     // What is in flight, or waits for a closed window, has a timer of its own.
     guard send.retransmitAt == .distantFuture else {
       keepaliveProbes = 0
-      wakeAt = now + keepaliveInterval
+      wakeAt = max(now + keepaliveInterval, send.retransmitAt)
       return true
     }
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.asksForEver) { keepaliveProbes = 0 }
+    #endif
     guard keepaliveProbes < Self.keepaliveProbesMax else { return false }
     keepaliveProbes += 1
     keepaliveDue = true

@@ -83,6 +83,11 @@ extension TCPEndpoint {
     }
     // SACK blocks would make a full segment longer than the MTU: they follow by themselves.
     let fields = acknowledgmentFields(withBlocks: false, at: now, memory: memory)
+    #if PLANTED_FAULTS
+      let isNew = burst.isNew || PlantedFault.isPlanted(.sendsAgainAsCapable)
+    #else
+      let isNew = burst.isNew
+    #endif
     let used = PacketWriter.tcp(
       to: header, source: path.tuple.virtual, destination: path.tuple.client,
       header: TCPHeader(
@@ -91,7 +96,7 @@ extension TCPEndpoint {
         window: fields.window, options: fields.options),
       payload: frames.openPayload, payloadOctets: burst.octets,
       segmentOctets: Int(send.segmentOctets),
-      trafficClass: burst.isNew && send.notification.isOn ? CongestionNotification.capable : 0,
+      trafficClass: isNew && send.notification.isOn ? CongestionNotification.capable : 0,
       checksum: path.checksum)
     frames.commit(headerOctets: used)
   }

@@ -67,6 +67,8 @@ package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
   package static let reincarnated = SegmentOutcome(rawValue: 1 << 9)
   /// What the target has not taken must be taken by its socket now (`ReceiveWindow`).
   package static let relieve = SegmentOutcome(rawValue: 1 << 10)
+  /// Octets of ours that were in flight have been acknowledged.
+  package static let progress = SegmentOutcome(rawValue: 1 << 11)
   /// Beside `closed`: the peer did not answer any more.
   package static let gone = SegmentOutcome(rawValue: 1 << 12)
 }

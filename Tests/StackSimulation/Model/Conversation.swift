@@ -1,4 +1,5 @@
 import Primitives
+import Stack
 
 // One flow of a run, seen from outside: what the stack may send for it, checked frame by frame.
 //
@@ -17,7 +18,7 @@ final class Conversation {
 
   /// The SYN that had the target dialled: somebody else's, perhaps.
   private var syn = (sequence: UInt32(0), window: 0)
-  private var latestSYN = (sequence: UInt32(0), window: 0)
+  private var latestSYN = (sequence: UInt32(0), window: 0, offersECN: false)
 
   // What the stack has sent and may send.
   private var stackInitial: UInt32?
@@ -27,13 +28,22 @@ final class Conversation {
   private var clientEdge = 0
   private var sent = 0
   private var scaleUp = 0
-  private var lastArrival = MonotonicInstant.zero
+  private(set) var lastArrival = MonotonicInstant.zero
   /// The client's reset, in answer to the latest acknowledgement, reached the stack.
   private var resetAt: MonotonicInstant?
   private(set) var retransmissions = 0
   private(set) var timeouts = 0
   private(set) var segments = 0
   private var answered = false
+  /// The client's SYNs since the target was dialled all offered ECN.
+  private var offersECN = false
+  private(set) var notification = NotificationWatch()
+  private var twinNotification = NotificationWatch()
+
+  // How it ends.
+  private(set) var acknowledgedByClient = 0
+  private(set) var acknowledgedAt = MonotonicInstant.zero
+  var end = FlowEnd.none
 
   init(index: Int, plan: FlowPlan, peer: any Client) {
     self.index = index
@@ -45,7 +55,12 @@ final class Conversation {
     self.target = target
     if !target.isStray { ownTarget = target }
     dials += 1
-    syn = latestSYN
+    syn = (latestSYN.sequence, latestSYN.window)
+    offersECN = latestSYN.offersECN
+    notification = NotificationWatch()
+    twinNotification = NotificationWatch()
+    acknowledgedByClient = 0
+    end = .none
     stackInitial = nil
     acknowledged = 0
     edge = 0
@@ -58,7 +73,11 @@ final class Conversation {
   /// A sound packet of the client is about to reach the stack.
   func reaches(_ segment: Segment, at now: MonotonicInstant) {
     lastArrival = now
-    if segment.flags & 0x17 == Flag.syn { latestSYN = (segment.sequence, Int(segment.window)) }
+    if segment.flags & 0x17 == Flag.syn {
+      let offer = segment.flags & (Flag.ece | Flag.cwr) == Flag.ece | Flag.cwr
+      latestSYN = (segment.sequence, Int(segment.window), offer)
+      offersECN = offersECN && offer
+    }
     // A client that is done resets what TIME-WAIT sends it, and TIME-WAIT does not mind (RFC 1337).
     if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
       peer.outcome != .finished,
@@ -71,7 +90,15 @@ final class Conversation {
     else { return }
     let scale = answered && scaleUp >= 0 ? scaleUp : 0
     let offset = Int(Int32(bitPattern: segment.acknowledgment &- initial))
+    notification.arrives(
+      segment, offset: Int(Int32(bitPattern: segment.sequence &- syn.sequence)),
+      acknowledgment: offset, isOdd: plan.client.isOdd)
     guard offset <= sent else { return }
+    if offset > acknowledgedByClient {
+      // A single octet may be SYN or FIN, which move no data.
+      if offset - acknowledgedByClient > 1 { acknowledgedAt = now }
+      acknowledgedByClient = offset
+    }
     clientEdge = max(clientEdge, offset + Int(segment.window) << scale)
   }
 
@@ -81,6 +108,7 @@ final class Conversation {
   {
     segments += 1
     let octets = segment.payload.count
+    try checkNotification(segment)
     if segment.has(Flag.rst) { return }
     if let resetAt, now - resetAt > .milliseconds(1) { throw fault("speaks on after a reset") }
     guard let target else { throw fault("speaks, and no target was dialled") }
@@ -144,23 +172,52 @@ final class Conversation {
     sent = max(sent, end)
   }
 
+  private func checkNotification(_ segment: Segment) throws {
+    let offset = Int(Int32(bitPattern: segment.sequence &- (stackInitial ?? segment.sequence)))
+    do { try notification.leaves(segment, offset: offset) } catch {
+      throw fault(error.description)
+    }
+    guard segment.has(Flag.syn) else { return }
+    if segment.has(Flag.ece) != offersECN {
+      throw fault("answers \(offersECN ? "an offer" : "no offer") of ECN with \(segment.flags)")
+    }
+    twinNotification.isAgreed = segment.has(Flag.ece)
+  }
+
+  /// A sound packet of the stack reaches the client.
+  func reachesTwin(_ segment: Segment) {
+    guard plan.client.isTwin, let initial = stackInitial else { return }
+    twinNotification.arrives(
+      segment, offset: Int(Int32(bitPattern: segment.sequence &- initial)),
+      acknowledgment: Int(Int32(bitPattern: segment.acknowledgment &- peer.initial)), isOdd: false)
+  }
+
   /// Checks one segment that a client sends which is our own engine: it too keeps to windows.
   func checkTwin(_ segment: Segment) throws {
     guard plan.client.isTwin, stackInitial != nil, !segment.has(Flag.syn), !segment.has(Flag.rst)
     else { return }
     let start = Int(Int32(bitPattern: segment.sequence &- peer.initial))
+    // Its user's keep-alive is not the engine's.
+    if segment.payload.isEmpty, start + 1 == peer.highest { return }
+    do { try twinNotification.leaves(segment, offset: start) } catch {
+      throw Violation("flow \(index): the twin \(error.description)")
+    }
     let end = start + segment.payload.count + (segment.has(Flag.fin) ? 1 : 0)
     guard end <= edge || (end == edge + 1 && start == edge) else {
       throw Violation("flow \(index): the twin sends \(start)..<\(end), the edge is at \(edge)")
     }
   }
 
-  private func fault(_ what: String) -> Violation { Violation("flow \(index): the stack \(what)") }
+  func fault(_ what: String) -> Violation { Violation("flow \(index): the stack \(what)") }
+
+  /// The client has acknowledged whatever was sent, as far as is known.
+  var isAllAcknowledged: Bool { acknowledgedByClient > 0 && acknowledgedByClient == sent }
 
   var isOver: Bool { peer.isOver && (target?.isClosed ?? true) }
 
   /// What must be true when everything has ended.
-  func verdict() throws {
+  /// - Parameter anyCut: a flow was cut for its memory; one whose end was known already may have been.
+  func verdict(anyCut: Bool) throws {
     let said = ownTarget?.total ?? 0
     let taken = ownTarget?.taken ?? 0
     let aborted = plan.client.resetAfter != nil
@@ -178,7 +235,7 @@ final class Conversation {
       return
     case .connected, .later: break
     }
-    if peer.outcome == .vanished { return }
+    if peer.outcome == .vanished || end == .evicted { return }
     if aborted {
       if peer.outcome == .resetByUs, let target = ownTarget, target.isConnected,
         !target.hasReset, !target.wasAborted, !(target.isFinished && target.saidAll)
@@ -192,18 +249,23 @@ final class Conversation {
       guard peer.outcome == .resetByStack || target.isFinished && target.saidAll else {
         throw fault("ends with \(peer.outcome), the target reset")
       }
-      guard peer.downloaded == said else {
+      guard peer.downloaded == said || anyCut else {
         throw fault("gave \(peer.downloaded) octets before the reset, the target said \(said)")
       }
       return
     }
     if plan.client.ending == .never || plan.target.ending == .never {
       // Nobody ends it but the bound on idling, which cuts both sides.
-      guard peer.outcome == .resetByStack, peer.downloaded == said, taken == plan.client.upload
+      guard peer.outcome == .resetByStack, end == .idle || plan.client.isOdd,
+        peer.downloaded == said, taken == plan.client.upload
       else { throw fault("idles to \(peer.outcome) with \(peer.downloaded) and \(taken) octets") }
       return
     }
-    guard peer.outcome == .finished else { throw fault("ends with \(peer.outcome)") }
+    // Its last acknowledgement was lost for longer than TIME-WAIT: a reset is all that it can be told.
+    let wasForgotten = end == .finished && peer.outcome == .resetByStack
+    guard peer.outcome == .finished || wasForgotten else {
+      throw fault("ends with \(peer.outcome)")
+    }
     guard peer.downloaded == said, peer.finishReceived else {
       throw fault("gave \(peer.downloaded) octets, the target said \(said)")
     }

@@ -5,11 +5,14 @@ import Primitives
 struct Link {
   let plan: LinkPlan
   var dice: Dice
+  /// Of their own, so that what else happens to packets does not depend on marks.
+  private var markDice: Dice
   private var burstLeft = 0
   private var burstUntil = MonotonicInstant.zero
   private var freeAt: UInt64 = 0
   private(set) var lost = 0
   private(set) var corrupted = 0
+  private(set) var marked = 0
   /// A handshake is let through sooner or later: of a flow's first packets no more are lost.
   private var passed: [Int: Int] = [:]
   private var earlyLosses: [Int: Int] = [:]
@@ -25,6 +28,8 @@ struct Link {
   init(_ plan: LinkPlan, _ dice: Dice) {
     self.plan = plan
     self.dice = dice
+    var copy = dice
+    markDice = Dice(copy.next() ^ 0xECEC_ECEC)
   }
 
   /// When, and as what, a packet arrives: not at all, once or twice.
@@ -42,12 +47,16 @@ struct Link {
       burstUntil = now + .milliseconds(dice.within(1...400))
     }
     if plan.blackouts.contains(where: { $0.contains(now.nanoseconds - origin) }) { isLost = true }
+    var isMarked = plan.marking > 0 && markDice.chance(plan.marking)
     var arrival = now + plan.delay
     if plan.nanosecondsPerOctet > 0 {
       let begin = max(freeAt, now.nanoseconds)
       if begin - now.nanoseconds > UInt64(plan.queueLimit.nanoseconds) {
         isLost = true
       } else {
+        if let markAbove = plan.markAbove, begin - now.nanoseconds > UInt64(markAbove.nanoseconds) {
+          isMarked = true
+        }
         freeAt = begin + UInt64(packet.count * plan.nanosecondsPerOctet)
         arrival = MonotonicInstant(nanoseconds: freeAt) + plan.delay
       }
@@ -67,6 +76,11 @@ struct Link {
       arrival = arrival + .microseconds(dice.below(plan.holdBack.microseconds + 1))
     }
     var packet = packet
+    // Never what did not ask for it, nor twice.
+    if isMarked, 1...2 ~= Packets.codepoint(packet) {
+      Packets.mark(&packet)
+      marked += 1
+    }
     var copies: [(at: MonotonicInstant, packet: [UInt8])] = []
     if dice.chance(plan.duplication) {
       let later = arrival + .microseconds(dice.below(plan.holdBack.microseconds + 100))

@@ -30,6 +30,19 @@ struct Oddities {
   var spoilsEchoes = 0
   /// A segment's timestamp is older than earlier ones'.
   var agesStamps = 0
+  // its notion of ECN
+  /// Every acknowledgement says ECE.
+  var echoesAlways = false
+  /// It never says CWR, whatever is echoed.
+  var neverSaysReduced = false
+  /// What is sent again, and what carries nothing, says ECT too.
+  var capableAlways = false
+  /// Its SYN says ECE or CWR alone, which is no offer.
+  var halfOffer: UInt8 = 0
+  /// Its SYN no longer offers ECN when it is sent again.
+  var withdrawsOffer = false
+  /// Bits that the traffic class had before there was ECN, on everything.
+  var oldCodepoint: UInt8 = 0
   // its segments
   /// Something that was sent before is sent once more.
   var replays = 0

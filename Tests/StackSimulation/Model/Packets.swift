@@ -25,10 +25,22 @@ enum Flag {
   static let psh: UInt8 = 8
   static let ack: UInt8 = 16
   static let urg: UInt8 = 32
+  static let ece: UInt8 = 64
+  static let cwr: UInt8 = 128
+}
+
+/// Low bits of the traffic class (RFC 3168 §5).
+enum Codepoint {
+  static let none: UInt8 = 0
+  static let capable1: UInt8 = 1
+  static let capable: UInt8 = 2
+  static let marked: UInt8 = 3
 }
 
 /// A TCP header as the client sees it.
 struct Segment {
+  /// Of the packet that it comes in: see `Codepoint`.
+  var codepoint: UInt8 = 0
   var sequence: UInt32 = 0
   var acknowledgment: UInt32 = 0
   var flags: UInt8 = 0
@@ -162,11 +174,11 @@ enum Packets {
     var packet: [UInt8] = []
     packet.reserveCapacity(addressing.headerOctets + transport)
     if addressing.isIPv4 {
-      packet += [0x45, 0]
+      packet += [0x45, segment.codepoint]
       packet.add16(UInt16(20 + transport))
       packet += [0, 0, 0x40, 0, 64, 6, 0, 0]
     } else {
-      packet += [0x60, 0, 0, 0]
+      packet += [0x60, segment.codepoint << 4, 0, 0]
       packet.add16(UInt16(transport))
       packet += [6, 64]
     }
@@ -229,6 +241,7 @@ enum Packets {
     let start = isIPv4 ? 20 : 40
     guard packet.count >= start + 20, packet[isIPv4 ? 9 : 6] == 6 else { return nil }
     var segment = Segment()
+    segment.codepoint = codepoint(packet)
     segment.sequence = packet.big32(start + 4)
     segment.acknowledgment = packet.big32(start + 8)
     segment.flags = packet[start + 13]
@@ -261,7 +274,23 @@ enum Packets {
     return segment
   }
 
-  /// What a device does to a super-packet: cuts it, one packet for each `segmentOctets` of payload.
+  static func codepoint(_ packet: [UInt8]) -> UInt8 {
+    packet[0] >> 4 == 4 ? packet[1] & 3 : packet[1] >> 4 & 3
+  }
+
+  /// What a congested queue does to a packet whose ends know of ECN.
+  static func mark(_ packet: inout [UInt8]) {
+    guard packet[0] >> 4 == 4 else {
+      packet[1] |= Codepoint.marked << 4
+      return
+    }
+    packet[1] |= Codepoint.marked
+    packet.put16(0, 10)
+    packet.put16(~fold(sum(packet, 0..<20)), 10)
+  }
+
+  /// What a device does to a super-packet: cuts it, one packet for each `segmentOctets` of payload. CWR
+  /// stays with the first (virtio 1.2 §5.1.6.2, VIRTIO_NET_HDR_GSO_ECN).
   static func cut(_ packet: [UInt8], segmentOctets: Int) -> [[UInt8]] {
     guard segmentOctets > 0, let segment = parse(packet), segment.payload.count > segmentOctets
     else { return [packet] }
@@ -281,6 +310,7 @@ enum Packets {
       }
       piece.put32(segment.sequence &+ UInt32(offset - headers), start + 4)
       if end < packet.count { piece[start + 13] &= ~(Flag.fin | Flag.psh) }
+      if offset > headers { piece[start + 13] &= ~Flag.cwr }
       seal(&piece, isIPv4: isIPv4)
       pieces.append(piece)
       offset = end

@@ -56,6 +56,10 @@ extension Peer {
     stackScales = segment.scale != nil
     stampsOn = segment.timestamp != nil
     stackTakesSACK = segment.permitsSACK
+    notification.isOn =
+      plan.offersECN && plan.oddities.halfOffer == 0
+      && !(plan.oddities.withdrawsOffer && backoff > 0)
+      && segment.flags & (Flag.ece | Flag.cwr) == Flag.ece
     let offered = segment.maximumSegment ?? (addressing.isIPv4 ? 536 : 1220)
     segmentMax = min(offered, max(88, plan.maximumSegment ?? 65_535)) - (stampsOn ? 12 : 0)
     edge = 1 + Int(segment.window)
@@ -84,6 +88,9 @@ extension Peer {
       return
     }
     try checkStamp(segment)
+    notification.arrives(
+      segment, carries: packet.count > segment.payload.lowerBound, acknowledged: acknowledged,
+      highest: highest)
     try acknowledgmentArrives(segment, carries: packet.count > segment.payload.lowerBound, at: now)
     try payloadArrives(
       segment, packet, offset, said: said, saidAll: saidAll, at: now)
@@ -180,7 +187,10 @@ extension Peer {
   ) throws {
     let octets = packet.count - segment.payload.lowerBound
     let finish = segment.has(Flag.fin)
-    guard octets > 0 || finish else { return }
+    guard octets > 0 || finish else {
+      if plan.answersKeepalive, offset == received - 1 { acknowledgeNow = true }
+      return
+    }
     guard offset >= 1, offset - 1 + octets <= said else {
       throw Violation("payload \(offset)+\(octets), but the target said only \(said)")
     }

@@ -6,7 +6,12 @@ extension Peer {
   func sequence(_ offset: Int) -> UInt32 { initial &+ UInt32(truncatingIfNeeded: offset) }
 
   func emit(_ segment: Segment, offset: Int, octets: Int) {
-    let segment = oddly(segment)
+    var segment = oddly(segment)
+    if !segment.has(Flag.syn), !segment.has(Flag.rst) {
+      notification.dress(
+        &segment, isNew: octets > 0 && offset >= max(highest, probed),
+        oddities: plan.oddities)
+    }
     let packet = Packets.build(
       addressing, segment, key: uploadKey, offset: offset - 1, octets: octets)
     outbox.append((packet, octets > segmentMax ? segmentMax : 0))
@@ -112,8 +117,8 @@ extension Peer {
     guard acknowledged == highest else { return }
     backoff += 1
     if plan.probesWithData, acknowledged < 1 + written {
-      emit(dressed(acknowledged, 0, at: now), offset: acknowledged, octets: 1)
       probed = acknowledged + 1
+      emit(dressed(acknowledged, 0, at: now), offset: acknowledged, octets: 1)
     } else {
       emit(dressed(acknowledged - 1, 0, at: now), offset: 0, octets: 0)
     }

@@ -45,6 +45,8 @@ final class Peer: Client {
   var keepaliveAt = MonotonicInstant.distantFuture
   var timeouts = 0
 
+  var notification = ClientNotification()
+
   // The receiver.
   var stackInitial: UInt32 = 0
   /// Everything before it is here (RCV.NXT as an offset; 1 once the SYN is in).
@@ -115,7 +117,8 @@ final class Peer: Client {
   func sendSYN(at now: MonotonicInstant) {
     var segment = Segment()
     segment.sequence = initial
-    segment.flags = Flag.syn
+    segment.flags = Flag.syn | synNotification
+    segment.codepoint = plan.oddities.oldCodepoint
     segment.window = UInt16(synWindow)
     segment.maximumSegment = plan.maximumSegment
     segment.scale = plan.scale
@@ -127,6 +130,12 @@ final class Peer: Client {
     for _ in 0...plan.oddities.synCopies {
       emit(segment, offset: 1, octets: plan.oddities.synOctets)
     }
+  }
+
+  private var synNotification: UInt8 {
+    if plan.oddities.halfOffer != 0 { return plan.oddities.halfOffer }
+    let withdraws = plan.oddities.withdrawsOffer && backoff > 0
+    return plan.offersECN && !withdraws ? Flag.ece | Flag.cwr : 0
   }
 
   var synWindow: Int { plan.oddities.synWindow ?? min(plan.bufferOctets, 65_535) }

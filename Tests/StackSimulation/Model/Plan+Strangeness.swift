@@ -46,6 +46,7 @@ extension Plan {
     flows[0].client.stall = .milliseconds(dice.within(3_000...10_000))
     flows[0].client.bufferOctets = max(4 << (flows[0].client.scale ?? 0), 16_384)
     flows[0].client.oddities = Oddities()
+    flows[0].client.isOdd = false
     flows[0].target.dial = .connected
     flows[0].target.download = 400 << 10
     flows[0].target.sayOctets = 64 << 10
@@ -72,6 +73,7 @@ extension FlowPlan {
 
   mutating func makeOdd(_ dice: inout Dice) {
     client.oddities = Oddities(&dice, upload: client.upload)
+    client.isOdd = true
     if dice.percent(15) {
       client.acknowledgesEvery = dice.within(16...64)
       client.acknowledgmentDelay = .milliseconds(500)

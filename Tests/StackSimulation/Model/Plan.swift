@@ -26,6 +26,10 @@ struct LinkPlan {
     var mtu: Int
     var isTold: Bool
   }
+  /// What says that it knows of ECN is marked, by chance.
+  var marking = 0
+  /// And whenever a bottleneck's queue is longer.
+  var markAbove: Interval?
   /// A bottleneck's queue.
   var queueLimit = Interval.milliseconds(100)
 
@@ -66,7 +70,13 @@ struct ClientPlan {
   var forgetsSACK = true
   var timeout = Interval.milliseconds(300)
   var probesWithData = true
+  /// What lies just before its RCV.NXT and carries nothing is answered (RFC 9293 §3.8.4).
+  var answersKeepalive = false
+  /// Its SYN offers ECN.
+  var offersECN = false
   var oddities = Oddities()
+  /// It has bad habits, so that of some segments nobody can tell what becomes of them.
+  var isOdd = false
   /// The engine under test is the client, too.
   var isTwin = false
 }
@@ -111,11 +121,25 @@ package struct Plan {
   var wakeJitter = Interval.microseconds(50)
   var turnPackets = 256
   var usesNewReno = false
+  /// The device cuts super-packets that carry CWR.
+  var offloadsECN = true
+  /// A silent client is asked whether it is there.
+  var keepalive: Interval?
+  /// What a flow that does not move may be cut after, when others lack memory; by default who lacks
+  /// memory waits.
+  var idleBeforeCut = Interval.seconds(3600)
 }
 
 extension Plan {
   /// What a seed means: a plain run, and what makes it strange.
   package init(seed: UInt64) {
+    self.init(strange: seed)
+    addNotification(seed)
+    addVigilance(seed)
+  }
+
+  /// Without ECN, keep-alive and flows that are cut for their memory.
+  package init(strange seed: UInt64) {
     self.init(plain: seed)
     addStrangeness(seed)
   }

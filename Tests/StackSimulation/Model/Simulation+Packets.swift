@@ -35,6 +35,7 @@ extension Simulation {
     if segmentOctets > 0 {
       header[0] = 1
       header[1] = packet[0] >> 4 == 4 ? 1 : 4
+      if Packets.parse(packet)?.has(Flag.cwr) == true { header[1] |= 0x80 }
       header[4] = UInt8(segmentOctets & 255)
       header[5] = UInt8(segmentOctets >> 8)
     }
@@ -82,6 +83,12 @@ extension Simulation {
     }
     let index = Int(packet.big16(start + 2)) - 40_000
     guard conversations.indices.contains(index) else { throw Violation("a packet to a stranger") }
+    if frame[1] & 0x80 != 0, !plan.offloadsECN {
+      throw Violation("flow \(index): a super-packet with CWR for a device that cannot cut it")
+    }
+    if frame[1] != 0, frame[1] & 0x80 == 0, packet[start + 13] & Flag.cwr != 0 {
+      throw Violation("flow \(index): a super-packet says CWR, and its header does not")
+    }
     var pieces = Packets.cut(packet, segmentOctets: frame[1] == 0 ? 0 : segmentOctets)
     if let fault {
       faultCount += 1
@@ -134,6 +141,7 @@ extension Simulation {
     guard packet[0] >> 4 == (conversation.plan.isIPv4 ? 4 : 6),
       Packets.isSound(packet, isIPv4: conversation.plan.isIPv4)
     else { return }
+    if let segment = Packets.parse(packet) { conversation.reachesTwin(segment) }
     let target = conversation.ownTarget
     let hadPhase = conversation.peer.phase
     try conversation.peer.receive(

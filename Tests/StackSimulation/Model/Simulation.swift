@@ -18,6 +18,9 @@ package struct Report {
   var lost = 0
   var corrupted = 0
   var corruptionDrops = 0
+  package var marked = 0
+  /// Segments of the stack that said CWR.
+  package var reductions = 0
   var tooLong = 0
   var elapsed = Interval.zero
   /// Until the last client was done.
@@ -88,6 +91,8 @@ package final class Simulation {
       events.push(.start(index), at: now + flow.client.start)
       eventLimit += (flow.client.upload + flow.target.download) / 4 + 20_000
     }
+    // A client that is dead is waited for, and its target looks often whether it may go on.
+    eventLimit += 500_000
     worker.ignoresDeadlines = fault == .ignoresDeadlines
     worker.skipsSettling = fault == .keepsSlices
     worker.answersEarly = fault == .answersEarly
@@ -95,6 +100,7 @@ package final class Simulation {
     worker.wire = { [unowned self] in try leaves($0) }
     worker.reads = { [unowned self] frame, flow in reaches(frame, flow) }
     worker.openTarget = { [unowned self] in openTarget($0) }
+    worker.ends = { [unowned self] in try ended($0, $1) }
   }
 
   /// - Throws: the first violation.
@@ -103,6 +109,7 @@ package final class Simulation {
       worker.wire = { _ in }
       worker.reads = { frame, _ in frame }
       worker.openTarget = { _ in nil }
+      worker.ends = { _, _ in }
     }
     while let (at, event) = events.pop() {
       guard at - origin < Self.timeLimit else { break }
@@ -191,6 +198,12 @@ package final class Simulation {
     return target
   }
 
+  private func ended(_ port: UInt16, _ why: FlowEnd) throws {
+    let index = Int(port) - 40_000
+    trace.note(now, index, "ends: \(why.word)")
+    try conversations[index].ended(why, in: plan, at: now)
+  }
+
   private func arm(_ target: TargetModel) {
     let wanted = target.nextDeadline
     guard wanted != .distantFuture else { return }
@@ -205,10 +218,10 @@ package final class Simulation {
     for conversation in conversations {
       guard conversation.isOver else {
         throw Violation(
-          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true)"
+          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true), \(worker.stack.flowViews(limit: 8, at: now).map { "\($0.tuple.clientPort) \($0.state) idle \($0.idle)" })"
         )
       }
-      try conversation.verdict()
+      try conversation.verdict(anyCut: worker.stack.counters.flowsEvicted > 0)
       if let leftover = conversation.peer.leftover {
         throw Violation("flow \(conversation.index): the client keeps \(leftover)")
       }
@@ -216,6 +229,7 @@ package final class Simulation {
       report.timeouts += conversation.timeouts
       report.clientTimeouts += conversation.peer.timeouts
       report.segments += conversation.segments
+      report.reductions += conversation.notification.reductions
       report.octets += conversation.peer.downloaded + (conversation.target?.taken ?? 0)
     }
     let views = worker.stack.flowViews(limit: 8, at: now)
@@ -234,6 +248,7 @@ package final class Simulation {
     }
     report.lost = up.lost + down.lost
     report.corrupted = up.corrupted
+    report.marked = up.marked + down.marked
     report.elapsed = now - origin
   }
 }

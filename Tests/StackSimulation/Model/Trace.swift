@@ -44,8 +44,10 @@ package struct Trace {
         var flags = ""
         for (bit, letter) in [
           (Flag.syn, "S"), (Flag.fin, "F"), (Flag.rst, "R"), (Flag.psh, "P"), (Flag.ack, "."),
+          (Flag.ece, "E"), (Flag.cwr, "W"),
         ]
         where segment.has(bit) { flags += letter }
+        if segment.codepoint != 0 { flags += " ecn\(segment.codepoint)" }
         let blocks = segment.blocks.map { "\($0.start)-\($0.end)" }.joined(separator: " ")
         return head + (up ? "> " : "< ")
           + "\(flags) \(segment.sequence)+\(octets) ack \(segment.acknowledgment) win \(segment.window) \(blocks)"

@@ -97,7 +97,7 @@ final class Twin: Client {
   private func sendSYN(at now: MonotonicInstant) {
     var segment = Segment()
     segment.sequence = initial
-    segment.flags = Flag.syn
+    segment.flags = plan.offersECN ? Flag.syn | Flag.ece | Flag.cwr : Flag.syn
     segment.window = UInt16(min(plan.bufferOctets, 65_535))
     segment.maximumSegment = Int(segmentOctets)
     segment.scale = plan.scale
@@ -120,7 +120,8 @@ final class Twin: Client {
   private func begin(with answer: TCPHeader, at now: MonotonicInstant) {
     stampsOn = answer.options.timestamp != nil
     var syn = answer
-    syn.flags = .syn
+    syn.flags =
+      plan.offersECN && answer.flags.contains(.ece) ? [.syn, .ece, .cwr] : .syn
     var endpoint = TCPEndpoint(
       holding: syn, isIPv4: addressing.isIPv4, initialSequence: SequenceNumber(initial),
       timestampOffset: stampOffset,
@@ -232,7 +233,9 @@ final class Twin: Client {
       else { throw Violation("the twin cannot read a packet: \(packet.prefix(60))") }
       let payload = Slice(
         UnsafeMutableRawPointer(mutating: base + parsed.payloadOffset), parsed.payloadOctets)
-      try arrives(TCPSegment(header: header, payload: payload), said, saidAll, at: now)
+      let segment = TCPSegment(
+        header: header, payload: payload, isCongestionMarked: parsed.ip.isCongestionMarked)
+      try arrives(segment, said, saidAll, at: now)
     }
   }
 

@@ -29,6 +29,8 @@ final class Worker {
   var reads: (_ frame: [UInt8], _ flow: Int) -> [UInt8] = { frame, _ in frame }
   /// Finds what a client's port leads to.
   var openTarget: (_ clientPort: UInt16) -> TargetModel? = { _ in nil }
+  /// A flow is over, and why.
+  var ends: (_ clientPort: UInt16, FlowEnd) throws -> Void = { _, _ in }
   /// Anything that happened in this turn.
   private(set) var activity = 0
   var ignoresDeadlines = false
@@ -45,13 +47,14 @@ final class Worker {
       offloadsSegmentation: plan.offloads, offloadsChecksum: plan.offloads)
     settings.bufferOctetsMax = plan.memoryOctets
     settings.timeWait = plan.timeWait
-    settings.idleBeforeCut = .seconds(3600)  // who lacks memory waits here
+    settings.idleBeforeCut = plan.idleBeforeCut
+    settings.offloadsECN = plan.offloadsECN
     let rule = ForwardRule(
       name: "simulated",
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8999))],
       target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(80)),
       connectTimeout: .seconds(5), idleTimeout: plan.idleTimeout,
-      congestion: plan.usesNewReno ? .newReno : .cubic)
+      keepalive: plan.keepalive, congestion: plan.usesNewReno ? .newReno : .cubic)
     stack = Stack(settings: settings, rules: [rule], at: now)
     sockets = Array(repeating: nil, count: Self.flowsMax)
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 64)
@@ -166,6 +169,9 @@ final class Worker {
       }
       if !stack.take(.resetClient, of: slot).isEmpty {
         while !stack.resetClient(slot) { try drainFrames() }
+      }
+      if let why = stack.takeEnd(slot) {
+        try ends(stack.flowView(slot, at: now).tuple.clientPort, why)
       }
       let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
       if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {

@@ -46,7 +46,7 @@ import Testing
   @Test("end well now, strange clients too", arguments: strange)
   func endsStrangelyWell(case known: Case) {
     do {
-      _ = try simulate(seed: known.seed)
+      _ = try simulate(seed: known.seed, plan: Plan(strange: known.seed))
     } catch { Issue.record("\(known.what): \(error)") }
   }
 }
