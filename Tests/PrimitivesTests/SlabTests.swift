@@ -83,4 +83,21 @@ import Testing
     let count = pool.count
     #expect(count == 1)
   }
+
+  @Test("a chain that is given back is taken again in its order, before what was free already")
+  func chains() {
+    var pool = ChunkPool(octets: ChunkPool.chunkOctets * 5)
+    let chunks = (0..<5).compactMap { _ in pool.take() }
+    #expect(chunks.count == 5)
+    pool.give(chunks[4])
+    for (chunk, next) in zip(chunks[0..<3], chunks[1..<4]) { pool.link(chunk, to: next) }
+    pool.give(chainFrom: chunks[0])
+    let count = pool.count
+    #expect(count == 0)
+    let again = (0..<5).compactMap { _ in pool.take() }
+    #expect(again == chunks)
+    pool.give(chainFrom: ChunkPool.none)
+    let kept = pool.count
+    #expect(kept == 5)
+  }
 }

@@ -176,6 +176,8 @@ func expectEmpty(_ world: World, sourceLocation: SourceLocation = #_sourceLocati
     stores: world.stack.memory.stores.count, slices: world.stack.memory.pending.count
   )
   #expect(memory == (0, 0, 0, 0), sourceLocation: sourceLocation)
+  let endpoints = world.stack.endpoints.awakeCount
+  #expect(endpoints == 0, sourceLocation: sourceLocation)
   let deadline = world.stack.nextDeadline()
   #expect(deadline == nil, sourceLocation: sourceLocation)
   let left = (world.stack.flowCount, world.stack.requestCount, world.sockets.count)

@@ -54,13 +54,18 @@ final class Script: @unchecked Sendable {
   var finishTold = false
   var events: SegmentOutcome = []
 
+  /// Whether the endpoint sleeps after every turn that lets it: nobody must see that.
+  private let sleeps: Bool
+  private var hasSlept = false
+
   private var trace: [String] = []
   private(set) var failed = false
 
   init(
     listening port: UInt16, target: Appetite, settings: TCPSettings, isIPv4: Bool, offload: Bool,
-    cutsReduced: Bool, memoryOctets: Int
+    cutsReduced: Bool, memoryOctets: Int, sleeps: Bool
   ) {
+    self.sleeps = sleeps
     self.settings = settings
     self.isIPv4 = isIPv4
     appetite = target
@@ -76,7 +81,8 @@ final class Script: @unchecked Sendable {
       cutsReduced: cutsReduced)
   }
 
-  /// Runs a script against a fresh endpoint that nobody has sent a SYN to yet.
+  /// Runs a script against a fresh endpoint that nobody has sent a SYN to yet, and again against one
+  /// that sleeps whenever it may.
   /// - Parameters:
   ///   - mss: our own, from the MTU.
   ///   - offload: whether frames may be super-packets.
@@ -87,15 +93,19 @@ final class Script: @unchecked Sendable {
     isIPv4: Bool = true, offload: Bool = false, cutsReduced: Bool = true,
     memoryOctets: Int = 32 << 20, keepalive: Interval = .zero, _ body: () throws -> Void
   ) throws {
-    let script = Script(
-      listening: port, target: target,
-      settings: TCPSettings(
-        segmentOctets: mss, windowOctets: window, algorithm: algorithm, keepalive: keepalive),
-      isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets)
-    script.chooseKernel(
-      usual: window == 960 * 1024 && !offload && memoryOctets == 32 << 20 && keepalive == .zero)
-    try Script.$current.withValue(script) { try body() }
-    script.finish()
+    for sleeps in KernelPeer.isChosen ? [false] : [false, true] {
+      let script = Script(
+        listening: port, target: target,
+        settings: TCPSettings(
+          segmentOctets: mss, windowOctets: window, algorithm: algorithm, keepalive: keepalive),
+        isIPv4: isIPv4, offload: offload, cutsReduced: cutsReduced, memoryOctets: memoryOctets,
+        sleeps: sleeps)
+      script.chooseKernel(
+        usual: window == 960 * 1024 && !offload && memoryOctets == 32 << 20 && keepalive == .zero)
+      try Script.$current.withValue(script) { try body() }
+      script.finish()
+      guard !script.failed else { return }
+    }
   }
 
   /// Nothing may be left unexpected, and nothing kept.
@@ -143,6 +153,16 @@ final class Script: @unchecked Sendable {
     endpoint?.settle(memory: &memory)
     transmit(location)
     checkEdges(location)
+    sleep()
+  }
+
+  private func sleep() {
+    guard sleeps, let endpoint, let dormant = DormantEndpoint(endpoint, settings: settings) else {
+      return
+    }
+    if !hasSlept { note("the endpoint sleeps, here and later") }
+    hasSlept = true
+    self.endpoint = dormant.woken(settings: settings)
   }
 
   func feedTarget(_ location: SourceLocation) {

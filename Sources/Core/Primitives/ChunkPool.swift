@@ -62,6 +62,36 @@ package struct ChunkPool: ~Copyable {
     count -= 1
   }
 
+  /// Gives a chain back as a whole: the next to be taken are its chunks from `first` on, in its order, so
+  /// that who takes many and needs few gets the same few again.
+  package mutating func give(chainFrom first: UInt32) {
+    guard first != Self.none else { return }
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.leaksChunk) { return giveOneByOne(chainFrom: first) }
+    #endif
+    var last = first
+    var chunks: UInt32 = 1
+    while next(last) != Self.none {
+      last = next(last)
+      chunks += 1
+    }
+    precondition(chunks <= count, "chunk")
+    links[Int(last)] = freeHead
+    freeHead = first
+    count -= chunks
+  }
+
+  #if PLANTED_FAULTS
+    private mutating func giveOneByOne(chainFrom first: UInt32) {
+      var chunk = first
+      while chunk != Self.none {
+        let next = next(chunk)
+        give(chunk)
+        chunk = next
+      }
+    }
+  #endif
+
   package func address(_ index: UInt32) -> UnsafeMutableRawPointer {
     precondition(index < touched, "chunk")
     return base + Int(index) * Self.chunkOctets

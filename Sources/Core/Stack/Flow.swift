@@ -4,8 +4,8 @@ import Wire
 
 // An active socket: one conversation, named by its five-tuple, in one slot.
 //
-// Flows are plain structs in a slab; what a TCP flow's endpoint is stands in a second array under the
-// same slot, so that a datagram never touches it. A slot's generation changes whenever it is given
+// Flows are plain structs in a slab; what only TCP flows have, and what only UDP sessions have, stands in
+// tables of their own under the same slot, so that neither kind touches the other's. A slot's generation changes whenever it is given
 // away, and a `FlowHandle` names both: what the kernel says about a socket of a flow that has ended
 // meets nobody.
 
@@ -95,39 +95,52 @@ struct FlowMarks: OptionSet, BitwiseCopyable {
   static let timeWait = FlowMarks(rawValue: 256)
 }
 
+/// Two cache lines: fields of one size stand together, so that nothing is lost between them.
 struct Flow: BitwiseCopyable {
   var tuple: FiveTuple
-  var target: IPAddress
-  var targetPort: UInt16
   /// The number of `target` among the addresses of the rule's target.
   var attempt: UInt8
   /// How it ended, or will: the first cause that was seen.
   var end = FlowEnd.none
+  var relay = Relay()
+  var target: IPAddress
+  var targetPort: UInt16
   var wants: FlowWants = []
   var marks: FlowMarks = []
-  var relay = Relay()
   var telling = FlowEnd.Telling.notYet
-  var hash: UInt32
-  var generation: UInt32
   var rule: UInt32
   /// Where the beginning of the client's packet is kept, for an ICMP error that may quote it.
   var quote = noSlot
   /// Neighbours in the list of flows that give way.
   var older = noSlot
   var newer = noSlot
-  /// Datagrams of this turn.
-  var pendingHead = noSlot
-  var pendingTail = noSlot
   var openedAt: MonotonicInstant
   var lastActivity: MonotonicInstant
   /// The bound on what the flow does now: dialling, idling, draining.
-  var expiresAt: MonotonicInstant
+  var expiresAt = MonotonicInstant.distantFuture
   /// Where the wheel has it; at or before what it waits for.
   var armedAt = MonotonicInstant.distantFuture
   var octetsUp: UInt64 = 0
   var octetsDown: UInt64 = 0
 
+  /// A flow that begins.
+  init(tuple: FiveTuple, target: DialTarget, rule: UInt32, at now: MonotonicInstant) {
+    self.tuple = tuple
+    attempt = target.attempt
+    self.target = target.address
+    targetPort = target.port
+    self.rule = rule
+    openedAt = now
+    lastActivity = now
+  }
+
   var isTCP: Bool { tuple.transport == .tcp }
+}
+
+/// Datagrams of this turn, for one session's target.
+struct DatagramList: BitwiseCopyable {
+  var first = noSlot
+  var last = noSlot
 }
 
 let noSlot = UInt32.max

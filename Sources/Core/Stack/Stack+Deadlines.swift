@@ -46,7 +46,7 @@ extension Stack {
       return sessions[Int(slot)].expiry(
         timeout: rules.figures(flows[slot].rule).pointee.udpTimeout)
     }
-    return min(endpoints[Int(slot)].nextDeadline, flows[slot].expiresAt)
+    return min(endpoints.nextDeadline(slot), flows[slot].expiresAt)
   }
 
   private mutating func deadline(_ slot: UInt32, at now: MonotonicInstant) {
@@ -60,8 +60,8 @@ extension Stack {
       return
     }
     if flows[slot].expiresAt <= now, boundReached(slot, at: now) { return }
-    if endpoints[Int(slot)].nextDeadline <= now {
-      let outcome = endpoints[Int(slot)].handleDeadline(at: now, memory: &memory)
+    if endpoints.nextDeadline(slot) <= now {
+      let outcome = endpoints[slot].handleDeadline(at: now, memory: &memory)
       // TIME-WAIT is over, whose end is known; otherwise the client was given up.
       if outcome.contains(.closed) { conclude(slot, .clientLost) }
       react(outcome, slot, at: now)
@@ -101,7 +101,7 @@ extension Stack {
     if flows[slot].isTCP {
       perform(flows[slot].relay.cut(), slot, at: .zero)
     } else {
-      dropPending(slot)
+      dropDatagrams(slot)
       if flows[slot].marks.contains(.hasSocket) { want(slot, .closeTarget) }
       retire(slot)
     }

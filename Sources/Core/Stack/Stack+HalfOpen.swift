@@ -64,7 +64,7 @@ extension Stack {
     }
     counters.cookiesAccepted += 1
     begin(slot, endpoint, at: now)
-    react(endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory), slot, at: now)
+    react(endpoints[slot].segmentArrives(segment, at: now, memory: &memory), slot, at: now)
     return true
   }
 }

@@ -73,7 +73,7 @@ extension Stack {
       else { throw .icmpBadMTU }
       return
     }
-    if let reason = endpoints[Int(slot)].packetTooBig(
+    if let reason = endpoints[slot].packetTooBig(
       mtu: mtu, isIPv4: isIPv4, quoting: sequence, at: now, memory: &memory)
     {
       throw reason
@@ -90,7 +90,7 @@ extension Stack {
     case .transport, .port, .administrativelyProhibited: break
     }
     if let sequence = quoted.sequence {
-      guard endpoints[Int(slot)].isEndedByHardError(quoting: sequence) else { throw .icmpIgnored }
+      guard endpoints[slot].isEndedByHardError(quoting: sequence) else { throw .icmpIgnored }
       counters.flowsReset += 1
       conclude(slot, .clientLost)
       perform(flows[slot].relay.clientReset(), slot, at: now)

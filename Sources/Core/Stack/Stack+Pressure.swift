@@ -28,7 +28,7 @@ extension Stack {
     forEachFlow { stack, slot in
       let flow = stack.flows[slot]
       guard flow.isTCP, !flow.marks.contains(.unlinked) else { return }
-      let octets = stack.endpoints[Int(slot)].keptOctets(memory: stack.memory)
+      let octets = stack.endpoints.keptOctets(slot, memory: stack.memory)
       guard octets > 0 else { return }
       let idleAt = flow.lastActivity + stack.settings.idleBeforeCut
       #if PLANTED_FAULTS

@@ -44,7 +44,7 @@ extension Stack {
     }
     switch flows[slot].relay.state {
     case .dialing: return "dialing"
-    case .open: return endpoints[Int(slot)].state == .synReceived ? "answering" : "open"
+    case .open: return endpoints.state(slot) == .synReceived ? "answering" : "open"
     case .clientFinished: return "client-finished"
     case .targetFinished: return "target-finished"
     case .bothFinished: return "closing"

@@ -29,11 +29,11 @@ extension Stack {
       return
     }
     let refused = memory.drops[.memoryFull]
-    let outcome = endpoints[Int(slot)].segmentArrives(segment, at: now, memory: &memory)
+    let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }
     if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
     if outcome.contains(.reincarnated) {
-      let last = endpoints[Int(slot)].send.next
+      let last = endpoints[slot].send.next
       giveWay(slot, at: now)
       strangerArrives(arrival, segment, tuple, value, after: last, at: now)
       return
@@ -53,7 +53,7 @@ extension Stack {
     guard flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) else {
       return perform(flows[slot].relay.clientClosed(), slot, at: now)
     }
-    endpoints[Int(slot)].release(memory: &memory)
+    endpoints[slot].release(memory: &memory)
     close(slot)
   }
 
@@ -174,7 +174,7 @@ extension Stack {
 
   /// A new TCP flow dials its target.
   mutating func begin(_ slot: UInt32, _ endpoint: TCPEndpoint, at now: MonotonicInstant) {
-    (endpoints + Int(slot)).initialize(to: endpoint)
+    endpoints.open(slot, endpoint)
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)
@@ -210,14 +210,14 @@ extension Stack {
 
   /// Tells the target of the client's FIN once everything before it was written.
   mutating func finishIfReady(_ slot: UInt32, at now: MonotonicInstant) {
-    guard endpoints[Int(slot)].isFinishReady else { return }
+    guard endpoints[slot].isFinishReady else { return }
     perform(flows[slot].relay.clientFinished(), slot, at: now)
   }
 
   /// Resets the client once it has acknowledged what came before the target's reset.
   mutating func drainIfReady(_ slot: UInt32, at now: MonotonicInstant) {
     guard flows[slot].relay.state == .draining,
-      endpoints[Int(slot)].send.buffer.octets == 0
+      endpoints[slot].send.buffer.octets == 0
     else { return }
     perform(flows[slot].relay.clientDrained(), slot, at: now)
   }
@@ -233,7 +233,7 @@ extension Stack {
     }
     if actions.contains(.finishTarget) { want(slot, .finishTarget) }
     if actions.contains(.finishClient) {
-      endpoints[Int(slot)].finish()
+      endpoints[slot].finish()
       want(slot, .transmit)
     }
     if actions.contains(.closeTarget) { want(slot, .closeTarget) }
@@ -244,7 +244,7 @@ extension Stack {
       leaveHalfOpen(slot)
       leaveTimeWait(slot)
       if !flows[slot].wants.contains(.resetClient) {
-        endpoints[Int(slot)].release(memory: &memory)
+        endpoints[slot].release(memory: &memory)
       }
       retire(slot)
     }
@@ -253,9 +253,9 @@ extension Stack {
   /// The target is connected: the held SYN is answered, or what a client said meanwhile passed on.
   private mutating func answerClient(_ slot: UInt32, at now: MonotonicInstant) {
     want(slot, .transmit)
-    guard !endpoints[Int(slot)].isHeld else { return endpoints[Int(slot)].answer() }
-    endpoints[Int(slot)].targetConnected(settings: tcpSettings(flows[slot].tuple, flows[slot].rule))
-    if endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
+    guard !endpoints[slot].isHeld else { return endpoints[slot].answer() }
+    endpoints[slot].targetConnected(settings: tcpSettings(flows[slot].tuple, flows[slot].rule))
+    if endpoints[slot].receive.untakenOctets > 0 { want(slot, .upload) }
     finishIfReady(slot, at: now)
   }
 
@@ -269,14 +269,14 @@ extension Stack {
   /// Puts a reset for the client into `frames`.
   /// - Returns: false when `frames` is full: drain it and call again.
   package mutating func resetClient(_ slot: UInt32) -> Bool {
-    endpoints[Int(slot)].reset(path: path(flows[slot].tuple), frames: &frames)
+    endpoints[slot].reset(path: path(flows[slot].tuple), frames: &frames)
   }
 
   /// Sends what may be sent now.
   /// - Returns: false when `frames` is full: drain it and call again.
   package mutating func transmit(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
     guard flows[slot].isTCP else { return true }
-    let done = endpoints[Int(slot)].transmit(
+    let done = endpoints[slot].transmit(
       at: now, path: path(flows[slot].tuple), memory: &memory, frames: &frames)
     if done { schedule(slot) }
     return done

@@ -48,7 +48,7 @@ extension Stack {
     flows[slot].marks.insert(.writable)
     flows[slot].lastActivity = now
     guard flows[slot].isTCP else {
-      if flows[slot].pendingHead != noSlot { want(slot, .upload) }
+      if datagrams[Int(slot)].first != noSlot { want(slot, .upload) }
       return
     }
     flows[slot].expiresAt = now + rules.figures(flows[slot].rule).pointee.idleTimeout
@@ -74,7 +74,7 @@ extension Stack {
     let told = flows[slot].marks.contains(.refused) ? .refused : failure
     conclude(slot, FlowEnd(told))
     // who was answered already can only be reset
-    switch endpoints[Int(slot)].isHeld ? told : .refused {
+    switch endpoints[slot].isHeld ? told : .refused {
     case .refused: sendReset(slot)
     case .hostUnreachable, .timedOut: sendUnreachable(.host, aboutFlow: slot, at: now)
     case .networkUnreachable: sendUnreachable(.network, aboutFlow: slot, at: now)
@@ -105,21 +105,21 @@ extension Stack {
     if writable {
       flows[slot].marks.insert(.writable)
       guard flows[slot].isTCP else { return }
-      if endpoints[Int(slot)].receive.untakenOctets > 0 { want(slot, .upload) }
-      if endpoints[Int(slot)].targetHasRoom() { want(slot, .transmit) }
+      if endpoints[slot].receive.untakenOctets > 0 { want(slot, .upload) }
+      if endpoints[slot].targetHasRoom() { want(slot, .transmit) }
     }
   }
 
   // MARK: Upload
 
   /// Fills `slices` with what the target is to be given next; none when nothing waits.
-  package func gather(
+  package mutating func gather(
     _ slot: UInt32, into slices: UnsafeMutableBufferPointer<Slice>
   ) -> (slices: Int, octets: Int) {
     guard flows[slot].relay.writesTarget, flows[slot].marks.contains(.writable),
       !flows[slot].marks.contains(.broken)
     else { return (0, 0) }
-    return endpoints[Int(slot)].gather(memory: memory, into: slices)
+    return endpoints[slot].gather(memory: memory, into: slices)
   }
 
   /// The target's socket took so many octets of what was gathered.
@@ -130,7 +130,7 @@ extension Stack {
     if !more { flows[slot].marks.remove(.writable) }
     defer { if !more { targetFilled(slot, at: now) } }
     guard octets > 0 else { return }
-    endpoints[Int(slot)].took(octets, at: now, memory: &memory)
+    endpoints[slot].took(octets, at: now, memory: &memory)
     flows[slot].octetsUp += UInt64(octets)
     rules.figures(flows[slot].rule).pointee.octetsUp += UInt64(octets)
     flows[slot].lastActivity = now
@@ -140,7 +140,7 @@ extension Stack {
 
   /// What is left is kept; if the target does not take it soon, it wants relief.
   private mutating func targetFilled(_ slot: UInt32, at now: MonotonicInstant) {
-    endpoints[Int(slot)].targetFilled(at: now)
+    endpoints[slot].targetFilled(at: now)
     schedule(slot)
   }
 
@@ -151,9 +151,9 @@ extension Stack {
     guard flows[slot].marks.contains(.hasSocket), flows[slot].relay.writesTarget,
       !flows[slot].marks.contains(.broken)
     else { return 0 }
-    let octets = endpoints[Int(slot)].receive.untakenOctets
+    let octets = endpoints[slot].receive.untakenOctets
     guard octets > 0 else { return 0 }
-    endpoints[Int(slot)].beginRelief()
+    endpoints[slot].beginRelief()
     flows[slot].marks.insert(.writable)
     return octets
   }
@@ -163,7 +163,7 @@ extension Stack {
   package mutating func endRelief(_ slot: UInt32, wasRaised: Bool) {
     flows[slot].marks.remove(.writable)
     guard wasRaised else { return }
-    endpoints[Int(slot)].targetRelieved()
+    endpoints[slot].targetRelieved()
     counters.reliefs += 1
   }
 
@@ -194,7 +194,7 @@ extension Stack {
 
   /// The target's sending half was shut down.
   package mutating func targetFinishTold(_ slot: UInt32, at now: MonotonicInstant) {
-    react(endpoints[Int(slot)].finishWasTaken(at: now), slot, at: now)
+    react(endpoints[slot].finishWasTaken(at: now), slot, at: now)
     want(slot, .transmit)
   }
 
@@ -206,8 +206,8 @@ extension Stack {
     _ slot: UInt32, limit: Int, slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     guard flows[slot].marks.contains(.readable), flows[slot].relay.readsTarget else { return 0 }
-    let count = endpoints[Int(slot)].room(limit: limit, memory: &memory, slices: slices)
-    if count == 0, endpoints[Int(slot)].roomOctets(memory: memory) > 0 { starve(slot) }
+    let count = endpoints[slot].room(limit: limit, memory: &memory, slices: slices)
+    if count == 0, endpoints[slot].roomOctets(memory: memory) > 0 { starve(slot) }
     return count
   }
 
@@ -216,7 +216,7 @@ extension Stack {
   package mutating func downloaded(
     _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
   ) {
-    endpoints[Int(slot)].commit(octets, memory: &memory)
+    endpoints[slot].commit(octets, memory: &memory)
     if !more, !flows[slot].marks.contains(.readToEnd) { flows[slot].marks.remove(.readable) }
     guard octets > 0 else { return }
     flows[slot].octetsDown += UInt64(octets)
@@ -226,7 +226,7 @@ extension Stack {
 
   /// The target's end of stream was read.
   package mutating func targetFinished(_ slot: UInt32, at now: MonotonicInstant) {
-    endpoints[Int(slot)].commit(0, memory: &memory)
+    endpoints[slot].commit(0, memory: &memory)
     if flows[slot].marks.contains(.broken) { return targetFailed(slot, at: now) }
     flows[slot].marks.subtract([.readable, .readToEnd])
     perform(flows[slot].relay.targetFinished(), slot, at: now)
@@ -244,7 +244,7 @@ extension Stack {
 
   /// Gives the flow's slot back, as `release` asked.
   package mutating func release(_ slot: UInt32) {
-    if flows[slot].isTCP { endpoints[Int(slot)].release(memory: &memory) }
+    if flows[slot].isTCP { endpoints[slot].release(memory: &memory) }
     close(slot)
     feedStarved()
   }
@@ -262,12 +262,15 @@ extension Stack {
     for position in 0..<queueCount {
       let slot = request(at: position)
       if flows[slot].isTCP {
-        endpoints[Int(slot)].settle(memory: &memory)
+        endpoints[slot].settle(memory: &memory)
       } else {
-        dropPending(slot)
+        dropDatagrams(slot)
       }
     }
   }
+
+  /// See `EndpointTable.putAllToSleep`.
+  package mutating func putEndpointsToSleep() { endpoints.putAllToSleep() }
 
   package func isTCP(_ slot: UInt32) -> Bool { flows[slot].isTCP }
 

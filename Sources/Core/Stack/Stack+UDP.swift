@@ -46,7 +46,7 @@ extension Stack {
     flows[slot].lastActivity = now
     yieldLast(slot)
     if !ip.dontFragment { permitFragments(slot) }
-    if header.payloadOctets == 0 || flows[slot].pendingHead == noSlot {
+    if header.payloadOctets == 0 || datagrams[Int(slot)].first == noSlot {
       keepQuote(arrival, for: slot)
     }
     append(arrival, to: slot)
@@ -67,6 +67,7 @@ extension Stack {
     udpCount += 1
     counters.udpAccepted += 1
     (sessions + Int(slot)).initialize(to: UDPSession(at: now))
+    (datagrams + Int(slot)).initialize(to: DatagramList())
     want(slot, .dial)
     schedule(slot)
     return slot
@@ -92,28 +93,30 @@ extension Stack {
       memory.drops.count(.memoryFull)
       return
     }
-    if flows[slot].pendingTail == noSlot {
-      flows[slot].pendingHead = entry
+    let last = datagrams[Int(slot)].last
+    if last == noSlot {
+      datagrams[Int(slot)].first = entry
     } else {
-      memory.pending[flows[slot].pendingTail].next = entry
+      memory.pending[last].next = entry
     }
-    flows[slot].pendingTail = entry
+    datagrams[Int(slot)].last = entry
     settleNeeded = true
     want(slot, .upload)
   }
 
   /// Takes the next datagram for the target; nil when none waits.
   package mutating func nextDatagram(_ slot: UInt32) -> Slice? {
-    let entry = flows[slot].pendingHead
+    let entry = datagrams[Int(slot)].first
     guard entry != noSlot else { return nil }
     let pending = memory.pending[entry]
-    flows[slot].pendingHead = pending.next
-    if pending.next == noSlot { flows[slot].pendingTail = noSlot }
+    datagrams[Int(slot)].first = pending.next
+    if pending.next == noSlot { datagrams[Int(slot)].last = noSlot }
     memory.pending.give(entry)
     return pending.slice
   }
 
-  mutating func dropPending(_ slot: UInt32) {
+  /// Drops what waits for a session's target.
+  mutating func dropDatagrams(_ slot: UInt32) {
     while nextDatagram(slot) != nil { memory.drops.count(.targetWriteFailed) }
   }
 

@@ -38,6 +38,8 @@ package struct StackSettings: Sendable {
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
   package var udpSessionsMax: Int
   package var timeWait = Interval.seconds(60)
+  /// See `EndpointTable`.
+  package var awakeEndpointsFew = EndpointTable.awakeFew
   /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
   /// others lack it.
   package var idleBeforeCut = Interval.seconds(5)
@@ -100,8 +102,9 @@ package struct Stack: ~Copyable {
   var ownPrefixes: OwnPrefixes
   var tcpSettings: (ipv4: TCPSettings, ipv6: TCPSettings)
   var flows: Slab<Flow>
-  let endpoints: UnsafeMutablePointer<TCPEndpoint>
+  package internal(set) var endpoints: EndpointTable
   let sessions: UnsafeMutablePointer<UDPSession>
+  let datagrams: UnsafeMutablePointer<DatagramList>
   let generations: UnsafeMutablePointer<UInt32>
   var index: FlowIndex
   let hash: FlowHash
@@ -150,8 +153,10 @@ package struct Stack: ~Copyable {
     memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
     tcpSettings = Self.tcpSettings(settings)
     flows = Slab(capacity: capacity)
-    endpoints = .allocate(capacity: capacity)
+    endpoints = EndpointTable(
+      capacity: capacity, awakeFew: settings.awakeEndpointsFew, settings: tcpSettings.ipv4)
     sessions = .allocate(capacity: capacity)
+    datagrams = .allocate(capacity: capacity)
     generations = .allocate(capacity: capacity)
     generations.initialize(repeating: 0, count: capacity)
     queue = .allocate(capacity: capacity)
@@ -172,8 +177,8 @@ package struct Stack: ~Copyable {
   }
 
   deinit {
-    endpoints.deallocate()
     sessions.deallocate()
+    datagrams.deallocate()
     generations.deallocate()
     queue.deallocate()
   }
@@ -226,7 +231,7 @@ package struct Stack: ~Copyable {
   // MARK: Slots
 
   package func handle(_ slot: UInt32) -> FlowHandle {
-    FlowHandle(slot: slot, generation: flows[slot].generation)
+    FlowHandle(slot: slot, generation: generations[Int(slot)])
   }
 
   /// The slot that a handle names, if its flow still lives.
@@ -251,15 +256,10 @@ package struct Stack: ~Copyable {
     target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
     if flows.available == 0, !evictResting() { return nil }
-    guard
-      let slot = flows.take(
-        Flow(
-          tuple: tuple, target: target.address, targetPort: target.port,
-          attempt: target.attempt, hash: value, generation: 0, rule: rule, openedAt: now,
-          lastActivity: now, expiresAt: .distantFuture))
-    else { return nil }
+    guard let slot = flows.take(Flow(tuple: tuple, target: target, rule: rule, at: now)) else {
+      return nil
+    }
     generations[Int(slot)] &+= 1
-    flows[slot].generation = generations[Int(slot)]
     index.insert(value, slot)
     let figures = rules.figures(rule)
     figures.pointee.held += 1
@@ -270,7 +270,6 @@ package struct Stack: ~Copyable {
   /// Gives a slot back. The socket is closed, the endpoint released.
   mutating func close(_ slot: UInt32) {
     precondition(!flows[slot].marks.contains(.hasSocket), "the socket is closed first")
-    dropPending(slot)
     leaveYielding(slot)
     leaveDialing(slot)
     leaveHalfOpen(slot)
@@ -284,7 +283,12 @@ package struct Stack: ~Copyable {
       }
     #endif
     unlink(slot)
-    if !flows[slot].isTCP { udpCount -= 1 }
+    if flows[slot].isTCP {
+      endpoints.close(slot)
+    } else {
+      dropDatagrams(slot)
+      udpCount -= 1
+    }
     rules.flowEnded(flows[slot].rule)
     generations[Int(slot)] &+= 1
     flows.give(slot)
@@ -294,7 +298,7 @@ package struct Stack: ~Copyable {
   mutating func unlink(_ slot: UInt32) {
     guard !flows[slot].marks.contains(.unlinked) else { return }
     flows[slot].marks.insert(.unlinked)
-    index.remove(flows[slot].hash, slot)
+    index.remove(hash.hash(flows[slot].tuple), slot)
   }
 
   /// The flow is over: its slot goes back when the owner has closed its socket.
@@ -338,8 +342,9 @@ package struct Stack: ~Copyable {
   package mutating func endRequest(released: Bool) {
     precondition(queueCount > 0, "request")
     let slot = queue[queueHead]
-    queueHead = (queueHead + 1) % capacity
     queueCount -= 1
+    // An empty queue begins where its memory is warm.
+    queueHead = queueCount == 0 ? 0 : (queueHead + 1) % capacity
     guard !released else { return }
     flows[slot].marks.remove(.queued)
     if !flows[slot].wants.isEmpty { want(slot, []) }

@@ -51,7 +51,7 @@ extension Stack {
       return false
     }
     counters.flowsEvicted += 1
-    endpoints[Int(slot)].release(memory: &memory)
+    endpoints[slot].release(memory: &memory)
     close(slot)
     return true
   }

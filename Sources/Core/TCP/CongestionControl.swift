@@ -67,6 +67,30 @@ package struct CongestionControl: BitwiseCopyable {
     before = growth
   }
 
+  /// What outlasts a silence: an epoch of CUBIC's does not (RFC 9438 §5.8), nor do HyStart++'s rounds.
+  struct Settled: BitwiseCopyable {
+    fileprivate var window: UInt32
+    fileprivate var threshold: UInt32
+    fileprivate var windowMax: Float
+    fileprivate var windowPrior: Float
+  }
+
+  /// nil while the conservative slow start looks whether the path is full.
+  var settled: Settled? {
+    guard !isConservative else { return nil }
+    return Settled(
+      window: growth.window, threshold: growth.threshold, windowMax: growth.windowMax,
+      windowPrior: growth.windowPrior)
+  }
+
+  init(_ settled: Settled, algorithm: Algorithm) {
+    self.algorithm = algorithm
+    growth = Growth(
+      window: settled.window, threshold: settled.threshold, windowMax: settled.windowMax,
+      windowPrior: settled.windowPrior)
+    before = growth
+  }
+
   /// cwnd, octets.
   package var window: UInt32 { growth.window }
   /// ssthresh, octets.

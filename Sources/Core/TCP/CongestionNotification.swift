@@ -30,6 +30,36 @@ struct CongestionNotification: BitwiseCopyable {
   private var hadReduced = false
   private var owedReduced = false
 
+  /// All there is to it while nothing is in flight.
+  struct Settled: OptionSet, BitwiseCopyable {
+    let rawValue: UInt8
+    static let isOn = Settled(rawValue: 1)
+    static let echoes = Settled(rawValue: 2)
+    static let owesReduced = Settled(rawValue: 4)
+    static let hasReduced = Settled(rawValue: 8)
+  }
+
+  /// - Parameter edge: SND.UNA and SND.NXT; a reduction not yet behind it was made right there.
+  func settled(at edge: SequenceNumber) -> Settled? {
+    guard !hasReduced || reducedUntil == edge else { return nil }
+    var settled: Settled = []
+    if isOn { settled.insert(.isOn) }
+    if echoes { settled.insert(.echoes) }
+    if owesReduced { settled.insert(.owesReduced) }
+    if hasReduced { settled.insert(.hasReduced) }
+    return settled
+  }
+
+  init(_ settled: Settled, at edge: SequenceNumber) {
+    isOn = settled.contains(.isOn)
+    echoes = settled.contains(.echoes)
+    owesReduced = settled.contains(.owesReduced)
+    hasReduced = settled.contains(.hasReduced)
+    reducedUntil = edge
+  }
+
+  init() {}
+
   /// The client's SYN, each time it comes.
   mutating func hear(syn flags: TCPFlags, isFirst: Bool) {
     isOn = (isFirst || isOn) && flags.contains(.ecn)

@@ -76,6 +76,12 @@ package struct LossRecovery: BitwiseCopyable {
   /// - Parameter initial: ISS.
   init(initial: SequenceNumber) { point = initial }
 
+  /// Whether nothing is kept that `init(initial:)` would not make, for a connection with nothing in flight.
+  var isSettled: Bool {
+    state == .none && doubt == .none && windowFactor == 1 && windowPersists == 0 && !hasWidened
+      && tailProbeAt == .distantFuture && !tailProbeIsOut && !tailProbeDue
+  }
+
   var isActive: Bool { state != .none }
   /// Whether the first lost piece goes out whatever the pipe holds: once, on entering (PRR: "force a
   /// fast retransmit upon entering recovery").

@@ -28,6 +28,26 @@ package struct RTTEstimator: BitwiseCopyable {
 
   package init() {}
 
+  /// Three numbers; of a handshake's loss nothing is left once there is a measurement.
+  struct Settled: BitwiseCopyable {
+    fileprivate var smoothedScaled: UInt32
+    fileprivate var variationScaled: UInt32
+    fileprivate var least: UInt32
+  }
+
+  /// nil before the first measurement.
+  var settled: Settled? {
+    guard smoothedScaled != 0 else { return nil }
+    return Settled(
+      smoothedScaled: smoothedScaled, variationScaled: variationScaled, least: least)
+  }
+
+  init(_ settled: Settled) {
+    smoothedScaled = settled.smoothedScaled
+    variationScaled = settled.variationScaled
+    least = settled.least
+  }
+
   /// SRTT, microseconds; 0 before the first measurement.
   package var smoothed: UInt32 { smoothedScaled / UInt32(Self.scale) }
   /// RTTVAR, microseconds.

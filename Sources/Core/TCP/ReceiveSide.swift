@@ -72,6 +72,64 @@ package struct ReceiveSide: BitwiseCopyable {
     window = ReceiveWindow(usual: windowOctets, widest: windowOctetsMax, start: initial + 1)
   }
 
+  /// Where the edges stand when all that came was taken and acknowledged.
+  struct Settled: BitwiseCopyable {
+    fileprivate var window: ReceiveWindow.Settled
+    fileprivate var next: SequenceNumber
+    fileprivate var advertised: SequenceNumber
+  }
+
+  /// What the path and the target have taught about acknowledging.
+  struct Habits: BitwiseCopyable {
+    fileprivate var doubledAcknowledgments: UInt8
+    fileprivate var answers: Answers
+
+    fileprivate struct Answers: OptionSet, BitwiseCopyable {
+      let rawValue: UInt8
+      static let follow = Answers(rawValue: 1)
+      static let areAwaited = Answers(rawValue: 2)
+    }
+  }
+
+  var habits: Habits {
+    var answers: Habits.Answers = []
+    if answersFollow { answers.insert(.follow) }
+    if awaitsAnswer { answers.insert(.areAwaited) }
+    return Habits(doubledAcknowledgments: doubledAcknowledgments, answers: answers)
+  }
+
+  /// nil while something is kept, owed, or waited for.
+  /// - Parameters:
+  ///   - finishTaken: the target was told of the client's FIN.
+  ///   - usual, widest: as the window was made with.
+  func settled(finishTaken: Bool, usual: UInt32, widest: UInt32) -> Settled? {
+    guard store == noSlot, pendingHead == noSlot, isDrained, !hasDuplicate, !acknowledgeNow,
+      !mendsGap,
+      acknowledgeAt == .distantFuture, unacknowledgedOctets == 0, finishIsKnown == finishArrived,
+      finishArrived == finishTaken, lastAcknowledgment == next,
+      let window = window.settled(usual: usual, widest: widest)
+    else { return nil }
+    return Settled(window: window, next: next, advertised: advertised)
+  }
+
+  init(
+    _ settled: Settled, _ habits: Habits, finishTaken: Bool, scale: UInt8, usual: UInt32,
+    widest: UInt32
+  ) {
+    next = settled.next
+    advertised = settled.advertised
+    lastAcknowledgment = settled.next
+    taken = finishTaken ? settled.next - 1 : settled.next
+    doubledAcknowledgments = habits.doubledAcknowledgments
+    answersFollow = habits.answers.contains(.follow)
+    awaitsAnswer = habits.answers.contains(.areAwaited)
+    finish = taken
+    finishIsKnown = finishTaken
+    finishArrived = finishTaken
+    self.scale = scale
+    window = ReceiveWindow(settled.window, usual: usual, widest: widest)
+  }
+
   /// The end of in-order payload, the FIN aside.
   private var payloadEnd: SequenceNumber { finishArrived ? next - 1 : next }
 

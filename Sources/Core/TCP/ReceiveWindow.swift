@@ -44,6 +44,28 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     measuredEdge = start + Int(usual)
   }
 
+  /// What lasts while nothing arrives.
+  struct Settled: BitwiseCopyable {
+    fileprivate var measuredSince: MonotonicInstant
+    fileprivate var measuredEdge: SequenceNumber
+    fileprivate var limit: UInt32
+  }
+
+  /// nil when a target's stall is being dealt with, or the bounds are others than these.
+  func settled(usual: UInt32, widest: UInt32) -> Settled? {
+    guard self.usual == usual, self.widest == max(usual, widest), reliefAt == .distantFuture,
+      !isHeldBack, !isNarrowed
+    else { return nil }
+    return Settled(measuredSince: measuredSince, measuredEdge: measuredEdge, limit: limit)
+  }
+
+  init(_ settled: Settled, usual: UInt32, widest: UInt32) {
+    self.init(usual: usual, widest: widest, start: settled.measuredEdge)
+    limit = settled.limit
+    measuredEdge = settled.measuredEdge
+    measuredSince = settled.measuredSince
+  }
+
   /// Offers more from now on, never less.
   mutating func widen(to usual: UInt32, widest: UInt32) {
     self.usual = max(self.usual, usual)

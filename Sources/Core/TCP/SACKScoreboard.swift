@@ -83,7 +83,9 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// RACK.reordering_seen: something arrived behind what was sent after it.
   package private(set) var seenReordering = false
 
-  package init() {}
+  /// - Parameter seenReordering: all that is to be known of a path when nothing is in flight: what was
+  ///   sent before has arrived, and RACK compares with what is sent from now on.
+  package init(seenReordering: Bool = false) { self.seenReordering = seenReordering }
 
   package var isEmpty: Bool { head == noSlot }
   package var hasLost: Bool { lostOctets > resentOctets }

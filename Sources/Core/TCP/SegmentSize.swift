@@ -47,6 +47,24 @@ package struct SegmentSize: BitwiseCopyable {
     self.octetsMin = octetsMin
   }
 
+  /// A path that takes the agreed size, as far as anything is known.
+  struct Settled: BitwiseCopyable {
+    fileprivate(set) var octets: UInt16
+    fileprivate var octetsMin: UInt16
+    fileprivate var passed: UInt16
+  }
+
+  /// nil when the path has shown, or is said, to take less.
+  var settled: Settled? {
+    guard octets == octetsMax, claimed == 0, triedFrom == 0, !isGuess else { return nil }
+    return Settled(octets: octets, octetsMin: octetsMin, passed: passed)
+  }
+
+  init(_ settled: Settled) {
+    self.init(octets: settled.octets, octetsMin: settled.octetsMin)
+    passed = settled.passed
+  }
+
   /// ICMP says that the path takes no more than this.
   mutating func told(_ limit: Int, at now: MonotonicInstant) -> Verdict {
     let bounded = UInt16(clamping: max(limit, Int(octetsMin)))

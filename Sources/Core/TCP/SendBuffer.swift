@@ -54,7 +54,7 @@ package struct SendBuffer: BitwiseCopyable {
     guard head != ChunkPool.none else { return }
     let used = Int(headOffset) + Int(octets)
     if used == 0 || octets == 0 {
-      releaseChain(from: head, pool: &pool)
+      pool.give(chainFrom: head)
       reset()
       return
     }
@@ -67,7 +67,7 @@ package struct SendBuffer: BitwiseCopyable {
     }
     let surplus = pool.next(chunk)
     if surplus != ChunkPool.none {
-      releaseChain(from: surplus, pool: &pool)
+      pool.give(chainFrom: surplus)
       pool.link(chunk, to: ChunkPool.none)
     }
     tail = chunk
@@ -108,7 +108,7 @@ package struct SendBuffer: BitwiseCopyable {
     precondition(count <= Int(octets), "within the buffer")
     octets -= UInt32(count)
     if octets == 0 {
-      releaseChain(from: head, pool: &pool)
+      pool.give(chainFrom: head)
       reset()
       return
     }
@@ -132,7 +132,7 @@ package struct SendBuffer: BitwiseCopyable {
 
   /// Gives everything back.
   package mutating func discard(pool: inout ChunkPool) {
-    releaseChain(from: head, pool: &pool)
+    pool.give(chainFrom: head)
     reset()
   }
 
@@ -143,15 +143,6 @@ package struct SendBuffer: BitwiseCopyable {
 
   private var chainOctetsBeforeTail: Int {
     chainOctetsBeforeTail(tailAt: Int(headOffset) + Int(octets))
-  }
-
-  private func releaseChain(from first: UInt32, pool: inout ChunkPool) {
-    var chunk = first
-    while chunk != ChunkPool.none {
-      let next = pool.next(chunk)
-      pool.give(chunk)
-      chunk = next
-    }
   }
 
   private mutating func reset() {

@@ -39,8 +39,8 @@ package struct SendSide: BitwiseCopyable {
   var duplicateAcknowledgments: UInt16 = 0
   var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
-  private(set) var finishQueued = false
-  private(set) var finishSent = false
+  var finishQueued = false
+  var finishSent = false
   var isWindowLimited = false
   /// The persist timer asks for one octet beyond the window (RFC 9293 §3.8.6.1).
   var probeDue = false

@@ -61,8 +61,7 @@ extension TCPEndpoint {
   /// The target of a client that was answered before it is connected: from now on the window is what
   /// it would have been.
   package mutating func targetConnected(settings: TCPSettings) {
-    receive.widenWindow(
-      to: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF),
-      max: peerScales ? settings.windowOctetsMax : 0xFFFF)
+    let window = settings.window(scales: peerScales)
+    receive.widenWindow(to: window.usual, max: window.widest)
   }
 }

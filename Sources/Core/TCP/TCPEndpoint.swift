@@ -59,8 +59,8 @@ package struct TCPEndpoint: BitwiseCopyable {
     recentTimestamp = options.timestamp?.value ?? 0
     self.timestampOffset = timestampOffset
     offeredSegmentOctets = settings.segmentOctets
-    timeWaitMilliseconds = UInt32(clamping: settings.timeWait.milliseconds)
-    keepaliveMilliseconds = UInt32(clamping: settings.keepalive.milliseconds)
+    timeWaitMilliseconds = Self.milliseconds(settings.timeWait)
+    keepaliveMilliseconds = Self.milliseconds(settings.keepalive)
     // RFC 9293 §3.7.1: 536 and 1220 when the peer does not say.
     let peerSegment = options.maximumSegmentSize ?? (isIPv4 ? 536 : 1220)
     let timestampOctets: UInt16 = usesTimestamps ? 12 : 0
@@ -71,12 +71,29 @@ package struct TCPEndpoint: BitwiseCopyable {
       initial: initialSequence, segmentSize: SegmentSize(octets: segment, octetsMin: least),
       peerScale: options.windowScale ?? 0,
       usesSACK: options.sackPermitted, settings: settings)
+    let window = settings.window(scales: peerScales)
     receive = ReceiveSide(
       initial: syn.sequence, scale: peerScales ? Self.windowScale : 0,
-      windowOctets: peerScales ? settings.windowOctets : min(settings.windowOctets, 0xFFFF),
-      windowOctetsMax: peerScales ? settings.windowOctetsMax : 0xFFFF)
+      windowOctets: window.usual, windowOctetsMax: window.widest)
     send.openWindow(syn)
     send.notification.hear(syn: syn.flags, isFirst: true)
+  }
+
+  /// A connection that was answered, of its halves; all else as if nothing had happened yet.
+  init(
+    send: SendSide, receive: ReceiveSide, timeWaitMilliseconds: UInt32,
+    keepaliveMilliseconds: UInt32
+  ) {
+    self.send = send
+    self.receive = receive
+    self.timeWaitMilliseconds = timeWaitMilliseconds
+    self.keepaliveMilliseconds = keepaliveMilliseconds
+    recentTimestampSeconds = 0
+    offeredSegmentOctets = send.segmentSize.octetsMax  // was told with SYN-ACK, once and for all
+  }
+
+  static func milliseconds(_ interval: Interval) -> UInt32 {
+    UInt32(clamping: interval.milliseconds)
   }
 
   /// A peer that asks for smaller segments gets these, so that it cannot make us emit headers only.

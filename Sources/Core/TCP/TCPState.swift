@@ -124,6 +124,14 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
   }
 }
 
+extension TCPSettings {
+  /// What a client is offered at first, and what it may come to be offered, octets; more than 65 535
+  /// only if it scales its windows.
+  func window(scales: Bool) -> (usual: UInt32, widest: UInt32) {
+    scales ? (windowOctets, windowOctetsMax) : (min(windowOctets, 0xFFFF), 0xFFFF)
+  }
+}
+
 /// Where an endpoint's packets go, and how they are dressed.
 package struct TCPPath: BitwiseCopyable {
   package var tuple: FiveTuple

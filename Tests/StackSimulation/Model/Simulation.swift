@@ -243,6 +243,9 @@ package final class Simulation {
     guard held == (0, 0, 0, 0) else {
       throw Violation("memory is left: chunks, records, stores, pending \(held)")
     }
+    guard worker.stack.endpoints.awakeCount == 0 else {
+      throw Violation("endpoints are left")
+    }
     if let deadline = worker.stack.nextDeadline() {
       throw Violation("a timer is left, at \(deadline.nanoseconds)")
     }

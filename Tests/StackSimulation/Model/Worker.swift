@@ -37,10 +37,13 @@ final class Worker {
   var skipsSettling = false
   var answersEarly = false
   var forgetsEvents = false
+  /// Endpoints sleep after each turn that lets them, which nobody may notice.
+  private let sleeps: Bool
 
   static let flowsMax = 32
 
   init(_ plan: Plan, seed: UInt64, at now: MonotonicInstant) {
+    sleeps = seed % 2 == 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
       seed: (seed &* 0x9E37_79B9_7F4A_7C15 ^ 0x5555, seed &+ 0xABCD),
@@ -89,6 +92,7 @@ final class Worker {
     memset(arena, 0xDB, used)
     try clientPass()
     dialled.removeAll { $0.isClosed }
+    if sleeps { stack.putEndpointsToSleep() }
     guard stack.memory.pending.count == 0 else {
       throw Violation(
         "\(stack.memory.pending.count) slices of the device's buffers outlive the turn")
