@@ -167,3 +167,29 @@ import Wire
     #expect(other == .notANetworkNamespace(path: "/proc/self/ns/mnt"))
   }
 }
+
+@Suite("Resident memory") struct ResidentMemoryTests {
+  /// Pages of files that are mapped and resident (proc(5), statm).
+  private func filePages() throws -> Int {
+    var text = [UInt8](repeating: 0, count: 256)
+    let file = try Descriptor.open("/proc/self/statm", flags: O_RDONLY)
+    guard case .octets(let count) = text.withUnsafeMutableBytes({ file.read(into: $0) }) else {
+      return 0
+    }
+    let words = text.prefix(count).split(separator: UInt8(ascii: " "))
+    return words.count > 2 ? Int(String(decoding: words[2], as: UTF8.self)) ?? 0 : 0
+  }
+
+  @Test("code that is forgotten is not resident, and still runs") func forgetsCode() throws {
+    let before = try filePages()
+    #expect(ResidentMemory.forgetCode())
+    #expect(try filePages() < before)
+  }
+
+  @Test("the C library is told to keep little of what is freed") func keepsLittle() {
+    #expect(ResidentMemory.keepLittleFreed())
+    let block = UnsafeMutableRawPointer.allocate(byteCount: 1 << 20, alignment: 16)
+    block.initializeMemory(as: UInt8.self, repeating: 1, count: 1 << 20)
+    block.deallocate()
+  }
+}

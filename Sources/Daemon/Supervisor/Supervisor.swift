@@ -26,6 +26,7 @@ package enum Supervisor {
   /// - Returns: why it ended.
   /// - Throws: why it could not start.
   package static func run(path: String) throws(StartFailure) -> DaemonEnd {
+    ResidentMemory.keepLittleFreed()
     let outcome = Mutex<Result<DaemonEnd, StartFailure>?>(nil)
     let executor = MainExecutor()
     Task.detached(executorPreference: executor) {
@@ -74,6 +75,7 @@ package enum Supervisor {
     do {
       try DaemonSignals.listen(
         log: log, reload: { requests.yield() }, end: { endings.yield(.signal($0)) })
+      ResidentMemory.forgetCode()  // that of the start
       try await group(services, log: output.logger("lifecycle")).run()
     } catch {
       // No service throws: there was no thread for the signals.

@@ -13,12 +13,14 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <limits.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -41,6 +43,26 @@ static long answer(long result) { return result < 0 ? -errno : result; }
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+
+int clinux_keep_freed(int octets) {
+#ifdef __GLIBC__
+  return mallopt(M_TRIM_THRESHOLD, octets) && mallopt(M_TOP_PAD, octets / 4) ? 0 : -EINVAL;
+#else
+  (void)octets;
+  return -EINVAL;
+#endif
+}
+
+// By the linker; see end(3).
+extern const char __executable_start, etext;
+
+int clinux_forget_code(void) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  uintptr_t first = (uintptr_t)&__executable_start & ~(page - 1);
+  uintptr_t end = (uintptr_t)&etext & ~(page - 1);
+  if (end <= first) return -EINVAL;
+  return (int)answer(madvise((void *)first, end - first, MADV_DONTNEED));
+}
 
 // The kernel's timespec has 64-bit fields in this call, as has glibc's on 64-bit systems.
 int clinux_epoll_wait(

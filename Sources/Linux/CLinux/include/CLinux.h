@@ -22,6 +22,14 @@ struct clinux_message {
   unsigned int octets;
 };
 
+// mallopt(3) with M_TRIM_THRESHOLD, and a quarter of that as M_TOP_PAD. -EINVAL where the C library has
+// no such choice.
+int clinux_keep_freed(int octets);
+
+// madvise(2) with MADV_DONTNEED for the pages of the program's file that nothing writes to, from its first
+// to the last of its code.
+int clinux_forget_code(void);
+
 // epoll_pwait2(2) without a signal mask; a null timeout waits for ever. -ENOSYS before Linux 5.11.
 int clinux_epoll_wait(
     int epoll, struct epoll_event *events, int count, const struct timespec *timeout);
