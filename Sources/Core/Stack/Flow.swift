@@ -52,13 +52,6 @@ package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
   package static let resetClient = FlowWants(rawValue: 1 << 8)
   /// Have the target's socket take what waits, whatever the bound of its buffer: see `beginRelief`.
   package static let relieveTarget = FlowWants(rawValue: 1 << 9)
-
-  // Sets of several, named where the optimiser sees them whole: as a literal in another module, each
-  // costs an allocation.
-
-  /// All that ends a flow.
-  package static var ending: FlowWants { [.closeTarget, .resetTarget, .release] }
-  package var closesTarget: Bool { !isDisjoint(with: [.closeTarget, .resetTarget]) }
 }
 
 struct FlowMarks: OptionSet, BitwiseCopyable {

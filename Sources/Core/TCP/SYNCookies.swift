@@ -104,7 +104,7 @@ package struct SYNCookies: Sendable {
   /// What of a SYN survives being answered by a cookie.
   static func reduced(_ syn: TCPHeader) -> TCPHeader {
     var syn = syn
-    syn.flags.subtract(.ecn)  // ECN is not remembered, and so not agreed to
+    syn.flags.subtract([.ece, .cwr])  // ECN is not remembered, and so not agreed to
     if syn.options.timestamp == nil {
       syn.options.windowScale = nil
       syn.options.sackPermitted = false

@@ -18,17 +18,6 @@ package struct TCPFlags: OptionSet, Hashable, Sendable, BitwiseCopyable {
   package static let urg = TCPFlags(rawValue: 0x20)
   package static let ece = TCPFlags(rawValue: 0x40)
   package static let cwr = TCPFlags(rawValue: 0x80)
-
-  // Sets of several, named where the optimiser sees them whole: as a literal in another module, each
-  // costs an allocation.
-
-  package static var synAck: TCPFlags { [.syn, .ack] }
-  package static var rstAck: TCPFlags { [.rst, .ack] }
-  /// An acknowledgement that echoes a mark (RFC 3168 §6.1.3).
-  package static var ackEce: TCPFlags { [.ack, .ece] }
-  /// Both flags of ECN (RFC 3168 §6.1.1).
-  package static var ecn: TCPFlags { [.ece, .cwr] }
-  package var beginOrReset: Bool { !isDisjoint(with: [.syn, .rst]) }
 }
 
 package struct TCPHeader: Equatable, Sendable, BitwiseCopyable {

@@ -21,9 +21,6 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
 
     package static let needsChecksum = Flags(rawValue: 1)
     package static let dataIsValid = Flags(rawValue: 2)
-
-    /// Nobody needs to look at the checksum: it is to be filled in, or was found right.
-    package var vouchForChecksum: Bool { !isDisjoint(with: [.needsChecksum, .dataIsValid]) }
   }
 
   /// Kinds of super-packets.

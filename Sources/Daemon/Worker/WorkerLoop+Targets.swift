@@ -12,7 +12,7 @@ extension WorkerLoop {
   mutating func targetEvent(_ token: UInt64, _ readiness: EpollReadiness) {
     guard let slot = stack.slot(FlowHandle(token: token)), stack.hasSocket(slot) else { return }
     if stack.isDialing(slot) {
-      guard readiness.dialHasEnded else { return }
+      guard !readiness.isDisjoint(with: [.writable, .failed, .hangup]) else { return }
       if let error = sockets[Int(slot)].pendingError() {
         stack.dialed(slot, failure: failure(error), at: now)
         return
@@ -22,7 +22,8 @@ extension WorkerLoop {
     if readiness.contains(.failed), !stack.isTCP(slot) { heedReports(slot) }
     stack.targetReady(
       slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
-      readToEnd: readiness.asksToReadToEnd, dead: readiness.isDead, at: now)
+      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]),
+      dead: !readiness.isDisjoint(with: [.hangup, .failed]), at: now)
   }
 
   /// First pass: what goes towards targets.
@@ -60,8 +61,8 @@ extension WorkerLoop {
       if !stack.take(.resetClient, of: slot).isEmpty {
         while !stack.resetClient(slot) { drainFrames() }
       }
-      let end = stack.take(.ending, of: slot)
-      if end.closesTarget {
+      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
+      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
         closeTarget(slot, abort: end.contains(.resetTarget))
       }
       if let why = stack.takeEnd(slot), logsFlows { logEnd(slot, why) }

@@ -39,18 +39,6 @@ package struct EpollReadiness: OptionSet, Sendable, BitwiseCopyable {
   package static let hangup = EpollReadiness(rawValue: 0x010)
   /// The peer shut down its sending half.
   package static let readHangup = EpollReadiness(rawValue: 0x2000)
-
-  // Sets of several are named where the optimiser sees them whole: as a literal in another module, each
-  // costs an allocation.
-
-  /// A connection attempt has ended, well or not.
-  package var dialHasEnded: Bool { !isDisjoint(with: [.writable, .failed, .hangup]) }
-  /// A short read proves nothing: what there is is to be read to its end.
-  package var asksToReadToEnd: Bool {
-    !isDisjoint(with: [.hangup, .readHangup, .failed, .urgent])
-  }
-  /// Nothing goes in either direction any more.
-  package var isDead: Bool { !isDisjoint(with: [.hangup, .failed]) }
 }
 
 package struct Epoll: ~Copyable {
