@@ -1,3 +1,4 @@
+import Primitives
 import Wire
 
 // Explicit congestion notification of one connection (RFC 3168 §6.1, RFC 9293 §3.8.4).
@@ -26,7 +27,7 @@ struct CongestionNotification: BitwiseCopyable {
 
   /// The client's SYN, each time it comes.
   mutating func hear(syn flags: TCPFlags, isFirst: Bool) {
-    isOn = (isFirst || isOn) && flags.contains([.ece, .cwr])
+    isOn = (isFirst || isOn) && flags.contains(.ece) && flags.contains(.cwr)
   }
 
   /// Data arrived. A segment may say CWR and be marked itself: the newer mark is echoed (§6.1.3).
