@@ -176,8 +176,9 @@ import Wire
         }
       }
       mkdir("/tmp/ferry-empty-root", 0o700)
-      #expect(chroot("/tmp/ferry-empty-root") == 0)
-      #expect(failure() == .missingDeviceNode)
+      let isExplained = chroot("/tmp/ferry-empty-root") == 0 && failure() == .missingDeviceNode
+      // Not by `exit`: a sanitizer would look for /proc then, which is out of sight.
+      _exit(isExplained ? 0 : 1)
     }
     rmdir("/tmp/ferry-empty-root")
     await #expect(processExitsWith: .success) {
