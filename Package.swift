@@ -34,6 +34,12 @@ func tests(
     swiftSettings: settings)
 }
 
+// Calls of the Swift runtime that no packet may cause: see Tests/Benchmarks/Counting.
+let counted = [
+  "swift_retain", "swift_retain_n", "swift_release", "swift_release_n", "swift_bridgeObjectRetain",
+  "swift_bridgeObjectRelease", "swift_beginAccess",
+]
+
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
   name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -112,6 +118,17 @@ let package = Package(
     .executableTarget(
       name: "portferry-simulation", dependencies: ["SimulationModel", "Primitives"],
       path: "Tests/StackSimulation/Runner", swiftSettings: settings),
+    // What a packet costs; Tests/Benchmarks is also a package of its own, which times the same paths.
+    .target(
+      name: "HotPaths",
+      dependencies: [
+        "Configuration", "Primitives", "SocketTable", "Stack", "TCP", "Wire",
+      ], path: "Tests/Benchmarks/HotPaths", swiftSettings: settings),
+    .target(name: "Counting", path: "Tests/Benchmarks/Counting"),
+    .executableTarget(
+      name: "portferry-hotpath", dependencies: ["Counting", "HotPaths"],
+      path: "Tests/Benchmarks/Gate", swiftSettings: settings,
+      linkerSettings: [.unsafeFlags(counted.flatMap { ["-Xlinker", "--wrap=\($0)"] })]),
     .target(
       name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
@@ -122,7 +139,7 @@ let package = Package(
     tests("SocketTableTests", ["SocketTable", "Wire", "Primitives", "TestSupport"]),
     tests(
       "TCPTests", ["TCP", "Wire", "Primitives"], exclude: ["CONFORMANCE.md", "KERNEL.md"]),
-    tests("RelayTests", ["Relay"]),
+    tests("RelayTests", ["Relay", "Primitives"]),
     tests("FragmentsTests", ["Fragments", "TestSupport", "Wire", "Primitives"]),
     tests("ICMPTests", ["ICMP", "Wire", "Primitives", "TestSupport"]),
     tests(

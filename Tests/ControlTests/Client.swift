@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-/// A connection to a Unix socket; no wait is longer than ten seconds.
+/// A connection to a Unix socket; no wait is longer than a minute.
 final class Client {
   private let number: CInt
 
@@ -12,7 +12,7 @@ final class Client {
   /// Nil when nobody listens there.
   init?(path: String) {
     number = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
-    var patience = timeval(tv_sec: 10, tv_usec: 0)
+    var patience = timeval(tv_sec: 60, tv_usec: 0)
     let size = socklen_t(MemoryLayout<timeval>.size)
     setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &patience, size)
     setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &patience, size)

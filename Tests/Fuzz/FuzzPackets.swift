@@ -1,3 +1,4 @@
+import Primitives
 import Wire
 
 // Frames as a device gives them, made by our own writer and cut up by hand.

@@ -1,4 +1,5 @@
 import ICMP
+import Primitives
 import Wire
 
 // Parsers of what the device gives: IP and transport headers, ICMP messages, TCP options, the

@@ -73,12 +73,12 @@ struct PeerSocket: ~Copyable {
 let loopback = IPAddress(v4: 0x7f00_0001)
 let loopback6 = IPAddress(high: 0, low: 1)
 
-/// Waits until a descriptor is ready, two seconds at most.
+/// Waits until a descriptor is ready, a minute at most: as long as a busy machine may take.
 func waitUntil(_ interests: EpollInterests, _ number: CInt) throws -> EpollReadiness {
   var epoll = try Epoll()
   try epoll.add(number, token: 1, interests: interests)
   let now = MonotonicClock.now()
-  guard try epoll.wait(until: now + .seconds(2), now: now) == 1 else { return [] }
+  guard try epoll.wait(until: now + .seconds(60), now: now) == 1 else { return [] }
   return epoll.event(0).readiness
 }
 

@@ -32,10 +32,17 @@ import Wire
     let queue = device.takeQueue(0)
     try configure(namespace.path, device.interfaceIndex)
     #expect(write(echoRequest(), on: queue).octetCount == 10 + 32)
-    var reply = nextPacket(queue) { $0[9] == 1 }
+    // The kernel chooses the queue.
+    var reply: [UInt8]?
     if queues == 2 {
       let other = device.takeQueue(1)
-      reply = reply ?? nextPacket(other) { $0[9] == 1 }
+      for _ in 0..<12_000 where reply == nil {
+        reply = nextPacket(queue, waiting: false) { $0[9] == 1 }
+        reply = reply ?? nextPacket(other, waiting: false) { $0[9] == 1 }
+        if reply == nil { usleep(5_000) }
+      }
+    } else {
+      reply = nextPacket(queue) { $0[9] == 1 }
     }
     let packet = try #require(reply)
     #expect(Array(packet[10 + 12..<10 + 20]) == [10, 77, 0, 1, 10, 77, 0, 2])
@@ -169,8 +176,9 @@ import Wire
         }
       }
       mkdir("/tmp/ferry-empty-root", 0o700)
-      #expect(chroot("/tmp/ferry-empty-root") == 0)
-      #expect(failure() == .missingDeviceNode)
+      let isExplained = chroot("/tmp/ferry-empty-root") == 0 && failure() == .missingDeviceNode
+      // Not by `exit`: a sanitizer would look for /proc then, which is out of sight.
+      _exit(isExplained ? 0 : 1)
     }
     rmdir("/tmp/ferry-empty-root")
     await #expect(processExitsWith: .success) {
@@ -234,7 +242,7 @@ import Wire
 
   /// Opens a device that nobody should hold any more.
   private func reopen(_ path: String, queues: Int, keep: Bool) throws -> TunDevice {
-    for _ in 0..<200 {
+    for _ in 0..<6_000 {
       do throws(TunDeviceError) {
         return try TunDevice.open(
           name: "ferry0", namespace: path, queues: queues, offload: true, keep: keep)
@@ -247,7 +255,7 @@ import Wire
   }
 
   private func isGone(_ name: String, _ session: inout NetlinkSession) throws -> Bool {
-    for _ in 0..<200 {
+    for _ in 0..<6_000 {
       if try session.link(named: name) == nil { return true }
       usleep(10_000)
     }
@@ -294,7 +302,7 @@ import Wire
     _ queue: borrowing TunQueue, waiting: Bool = true, where fits: (ArraySlice<UInt8>) -> Bool
   ) -> [UInt8]? {
     var memory = [UInt8](repeating: 0, count: TunQueue.packetOctetsMax)
-    for _ in 0..<(waiting ? 50 : 1) {
+    for _ in 0..<(waiting ? 12_000 : 1) {
       if case .octets(let count) = memory.withUnsafeMutableBytes({ queue.read(into: $0) }) {
         let packet = Array(memory.prefix(count))
         // Offsets of the IP header, whatever is in front.

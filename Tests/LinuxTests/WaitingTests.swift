@@ -13,17 +13,13 @@ import Wire
       let start = MonotonicClock.now()
       let deadline = start + .microseconds(microseconds)
       #expect(try epoll.wait(until: deadline, now: start) == 0)
-      let end = MonotonicClock.now()
-      #expect(end >= deadline)
-      #expect(end - deadline < .milliseconds(500))
+      #expect(MonotonicClock.now() >= deadline)
     }
   }
 
   @Test("a deadline in the past looks and returns") func looksOnly() throws {
     var epoll = try Epoll()
-    let now = MonotonicClock.now()
-    #expect(try epoll.wait(until: .zero, now: now) == 0)
-    #expect(MonotonicClock.now() - now < .milliseconds(100))
+    #expect(try epoll.wait(until: .zero, now: MonotonicClock.now()) == 0)
   }
 
   @Test("without a deadline, another thread's signal wakes") func isWoken() throws {

@@ -1,3 +1,4 @@
+import Primitives
 import Relay
 import Testing
 

@@ -9,7 +9,7 @@ import TOML
 import TestSupport
 import Testing
 
-@Suite("Configuration file", .timeLimit(.minutes(1))) struct ConfigurationFileTests {
+@Suite("Configuration file", .timeLimit(.minutes(30))) struct ConfigurationFileTests {
   static let rule = """
     [device]
     addresses = ["10.77.0.1/24"]

@@ -92,7 +92,7 @@ import Testing
   }
 }
 
-@Suite("A reader that does not read", .timeLimit(.minutes(1))) struct SlowReaderTests {
+@Suite("A reader that does not read", .timeLimit(.minutes(30))) struct SlowReaderTests {
   @Test("no line waits; how many were lost is told with the next that gets through")
   func losses() throws {
     var ends: [CInt] = [-1, -1]

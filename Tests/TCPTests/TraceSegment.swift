@@ -1,3 +1,4 @@
+import Primitives
 import Wire
 
 // A segment in the notation of the trace tests: flags, first...last octet, and what else it says.

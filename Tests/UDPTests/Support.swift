@@ -1,6 +1,7 @@
 // What a client's kernel does with the frames that carry one datagram: join fragments, check the
 // checksum, hand over the payload. Strict: fragments must come in order, without gap or overlap.
 
+import Primitives
 import TestSupport
 import Testing
 import UDP

@@ -1,5 +1,6 @@
 // Packets out, read back, with every checksum recomputed by its definition.
 
+import Primitives
 import TestSupport
 import Testing
 import Wire

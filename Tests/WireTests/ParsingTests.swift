@@ -1,5 +1,6 @@
 // Headers in: every field, and every way in which a header can lie.
 
+import Primitives
 import TestSupport
 import Testing
 import Wire

@@ -1,5 +1,6 @@
 // What the tests of this target share: packets made octet by octet without the code under test.
 
+import Primitives
 import TestSupport
 import Wire
 

@@ -8,7 +8,7 @@ import Testing
 import Wire
 import Worker
 
-@Suite("Mailbox", .timeLimit(.minutes(1))) struct MailboxTests {
+@Suite("Mailbox", .timeLimit(.minutes(30))) struct MailboxTests {
   /// Whether the mailbox asks to be read, within so many milliseconds.
   static func isReadable(_ mailbox: Mailbox, within milliseconds: Int = 0) throws -> Bool {
     var epoll = try Epoll()

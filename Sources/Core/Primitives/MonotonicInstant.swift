@@ -6,15 +6,16 @@
 
 /// A point on a clock that never runs backwards; nanoseconds since an origin that only the
 /// owner of the clock knows.
-package struct MonotonicInstant: Hashable, Comparable, Sendable, BitwiseCopyable {
-  package var nanoseconds: UInt64
+@usableFromInline package struct MonotonicInstant: Hashable, Comparable, Sendable, BitwiseCopyable {
+  @usableFromInline package var nanoseconds: UInt64
 
   @inlinable package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
   /// Later than every instant that is reached.
-  package static let distantFuture = MonotonicInstant(nanoseconds: .max)
-  package static let zero = MonotonicInstant(nanoseconds: 0)
+  @inlinable package static var distantFuture: Self { Self(nanoseconds: .max) }
+  @inlinable package static var zero: Self { Self(nanoseconds: 0) }
 
+  @inlinable package static func == (a: Self, b: Self) -> Bool { a.nanoseconds == b.nanoseconds }
   @inlinable package static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
 
   /// Saturates: an interval that leads past the end of time leads to the end of time.
@@ -36,12 +37,12 @@ package struct MonotonicInstant: Hashable, Comparable, Sendable, BitwiseCopyable
 }
 
 /// A length of time in nanoseconds.
-package struct Interval: Hashable, Comparable, Sendable, BitwiseCopyable {
-  package var nanoseconds: Int64
+@usableFromInline package struct Interval: Hashable, Comparable, Sendable, BitwiseCopyable {
+  @usableFromInline package var nanoseconds: Int64
 
   @inlinable package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
-  package static let zero = Interval(nanoseconds: 0)
+  @inlinable package static var zero: Self { Self(nanoseconds: 0) }
 
   @inlinable package static func microseconds(_ n: Int) -> Self { scaled(n, 1_000) }
   @inlinable package static func milliseconds(_ n: Int) -> Self { scaled(n, 1_000_000) }
@@ -57,6 +58,7 @@ package struct Interval: Hashable, Comparable, Sendable, BitwiseCopyable {
   /// Whole milliseconds, rounded towards zero.
   @inlinable package var milliseconds: Int { Int(nanoseconds / 1_000_000) }
 
+  @inlinable package static func == (a: Self, b: Self) -> Bool { a.nanoseconds == b.nanoseconds }
   @inlinable package static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
   @inlinable package static func + (a: Self, b: Self) -> Self {
     let (sum, overflow) = a.nanoseconds.addingReportingOverflow(b.nanoseconds)

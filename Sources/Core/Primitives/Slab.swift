@@ -4,20 +4,23 @@
 // that the kernel commits memory as the high-water mark rises. Freed slots are taken again last in,
 // first out: the warmest first. Slots are never moved, no slot is ever reference counted, and
 // access is a pointer add: no exclusivity check, no ARC.
+//
+// The type is `@usableFromInline`, as are others whose members hot paths use: without that, no other module
+// sees the bodies of its `@inlinable` members, and calls them unspecialised.
 
 /// Storage for up to `capacity` values of `Element`.
-package struct Slab<Element: BitwiseCopyable>: ~Copyable {
+@usableFromInline package struct Slab<Element: BitwiseCopyable>: ~Copyable {
   @usableFromInline let base: UnsafeMutablePointer<Element>
   @usableFromInline let links: UnsafeMutablePointer<UInt32>
   @usableFromInline var freeHead: UInt32
   @usableFromInline var touched: UInt32
-  package let capacity: UInt32
+  @usableFromInline package let capacity: UInt32
   /// Slots taken now.
-  package private(set) var count: UInt32
+  @usableFromInline package internal(set) var count: UInt32
   /// Slots below this were taken at least once.
   package var touchedCount: UInt32 { touched }
   /// Slots that can be taken.
-  package var available: UInt32 { capacity - count }
+  @inlinable package var available: UInt32 { capacity - count }
 
   package init(capacity: Int) {
     precondition(capacity > 0 && capacity < Int(UInt32.max), "slab capacity")
@@ -35,7 +38,7 @@ package struct Slab<Element: BitwiseCopyable>: ~Copyable {
   }
 
   /// Takes a slot and stores `element` there; nil when every slot is taken.
-  package mutating func take(_ element: Element) -> UInt32? {
+  @inlinable package mutating func take(_ element: Element) -> UInt32? {
     let index: UInt32
     if freeHead != .max {
       index = freeHead
@@ -52,7 +55,7 @@ package struct Slab<Element: BitwiseCopyable>: ~Copyable {
   }
 
   /// Gives a taken slot back.
-  package mutating func give(_ index: UInt32) {
+  @inlinable package mutating func give(_ index: UInt32) {
     precondition(index < touched && count > 0, "slab slot")
     links[Int(index)] = freeHead
     freeHead = index

@@ -8,12 +8,10 @@
 // it likes. A reset is passed on as a reset: the client's at once, the target's behind every octet
 // that came before it. Idle bounds and memory are the owner's matter.
 
-#if PLANTED_FAULTS
-  import Primitives
-#endif
+import Primitives
 
 /// What to do now.
-package struct RelayActions: OptionSet, Sendable, BitwiseCopyable {
+package struct RelayActions: FlagSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt16
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
@@ -72,6 +70,11 @@ package struct Relay: Equatable, Sendable, BitwiseCopyable {
     case .dialing, .targetFinished, .bothFinished, .draining, .closed: false
     }
   }
+
+  // Within this module `==` is a comparison of octets, elsewhere a call by way of the conformance.
+  package var isDialing: Bool { state == .dialing }
+  package var isTargetFinished: Bool { state == .targetFinished }
+  package var isDraining: Bool { state == .draining }
 
   package mutating func targetConnected() -> RelayActions {
     switch state {

@@ -9,7 +9,7 @@
 import Wire
 
 /// A keyed 32-bit hash of five-tuples; the same for the same secrets.
-package struct FlowHash: Sendable, BitwiseCopyable {
+@usableFromInline package struct FlowHash: Sendable, BitwiseCopyable {
   @usableFromInline let keys: (UInt64, UInt64, UInt64, UInt64)
 
   /// - Parameters: two numbers from the system's entropy, drawn once at start and told to nobody.

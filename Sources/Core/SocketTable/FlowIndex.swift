@@ -13,9 +13,9 @@
 // flows) and the memory stays at its peak, like that of the flows' slots.
 
 /// A multimap from 32-bit hashes to slot numbers.
-package struct FlowIndex: ~Copyable {
+@usableFromInline package struct FlowIndex: ~Copyable {
   /// Where a search stands. Not valid beyond an insertion or removal.
-  package struct Probe: BitwiseCopyable {
+  @usableFromInline package struct Probe: BitwiseCopyable {
     @usableFromInline var position: UInt32
     @usableFromInline let hash: UInt32
 

@@ -35,6 +35,6 @@ package struct PassiveSocketTable: Sendable {
 
   /// Whether any rule of any protocol and port stands at the address.
   package func covers(_ address: IPAddress) -> Bool {
-    TransportProtocol.allCases.contains { storage.covers(address, transport: $0) }
+    storage.covers(address, transport: .tcp) || storage.covers(address, transport: .udp)
   }
 }

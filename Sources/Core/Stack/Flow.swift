@@ -28,7 +28,7 @@ package struct FlowHandle: Hashable, Sendable, BitwiseCopyable {
 }
 
 /// What a flow asks of the owner of its kernel socket.
-package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
+package struct FlowWants: FlagSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt16
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
@@ -52,9 +52,14 @@ package struct FlowWants: OptionSet, Sendable, BitwiseCopyable {
   package static let resetClient = FlowWants(rawValue: 1 << 8)
   /// Have the target's socket take what waits, whatever the bound of its buffer: see `beginRelief`.
   package static let relieveTarget = FlowWants(rawValue: 1 << 9)
+
+  /// Close the socket, either way.
+  package static let closings: FlowWants = [.closeTarget, .resetTarget]
+  /// What comes last, and once.
+  package static let endings: FlowWants = [.closeTarget, .resetTarget, .release]
 }
 
-struct FlowMarks: OptionSet, BitwiseCopyable {
+struct FlowMarks: FlagSet, BitwiseCopyable {
   let rawValue: UInt16
   /// In the queue of flows that want something.
   static let queued = FlowMarks(rawValue: 1)

@@ -122,7 +122,8 @@ extension Stack {
     return flows[slot].end
   }
 
-  mutating func turnAway(_ tuple: FiveTuple, _ why: FlowEnd, rule: UInt32? = nil) {
+  /// Out of line: what it does to an array, no packet of a flow does.
+  @inline(never) mutating func turnAway(_ tuple: FiveTuple, _ why: FlowEnd, rule: UInt32? = nil) {
     if turnedAway.count < Self.turnedAwayMax {
       turnedAway.append(TurnedAway(tuple: tuple, why: why, rule: rule))
     } else {

@@ -21,7 +21,7 @@ extension Stack {
     let ip = arrival.packet.ip
     guard rules.table.covers(ip.destination) else {
       // The same answer as to a whole datagram, whose beginning this is.
-      if settings.unmatched == .reject, ip.transport == IPProtocol.udp, ip.fragmentOffset == 0 {
+      if settings.rejectsUnmatched, ip.transport == IPProtocol.udp, ip.fragmentOffset == 0 {
         counters.refusals += 1
         sendUnreachable(.port, about: arrival, at: now)
       }

@@ -50,7 +50,7 @@ extension Stack {
     _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32, at now: MonotonicInstant
   ) -> Bool {
     guard now < cookiesUntil, segment.header.flags.contains(.ack),
-      segment.header.flags.isDisjoint(with: [.syn, .rst]),
+      !segment.header.flags.contains(.syn), !segment.header.flags.contains(.rst),
       case .rule(let rule, let target) = meet(tuple),
       let endpoint = TCPEndpoint(
         acknowledging: segment.header, of: cookies, tuple: tuple,

@@ -26,7 +26,7 @@ extension Stack {
       return
     }
     let span = arrival.octets.bytes
-    let known = !arrival.virtio.flags.isDisjoint(with: [.needsChecksum, .dataIsValid])
+    let known = arrival.virtio.vouchesForChecksum
     do throws(DropReason) {
       switch try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known) {
       case .echoRequest:

@@ -65,7 +65,7 @@ extension Stack {
     let packetSpan = octets.bytes
     let packet = try ParsedPacket(parsing: packetSpan)
     if let reason = packet.ip.martianReason() { throw reason }
-    if virtio.flags.isDisjoint(with: [.needsChecksum, .dataIsValid]) {
+    if !virtio.vouchesForChecksum {
       switch packet.transport {
       case .tcp, .udp:
         let segment = packetSpan.extracting(packet.ip.headerOctets..<packet.ip.totalOctets)

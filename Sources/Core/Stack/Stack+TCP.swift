@@ -90,7 +90,7 @@ extension Stack {
     // A slow client that makes progress is not idle; one that only says another window is.
     if outcome.contains(.progress) { flows[slot].lastActivity = now }
     if outcome.contains(.room) {
-      if flows[slot].relay.state == .draining {
+      if flows[slot].relay.isDraining {
         drainIfReady(slot, at: now)
       } else if flows[slot].marks.contains(.readable) {
         want(slot, .read)
@@ -111,13 +111,13 @@ extension Stack {
     guard flags.contains(.syn), !flags.contains(.ack) else {
       if cookieReturns(segment, tuple, value, at: now) { return }
       memory.drops.count(.unknownFlow)
-      if settings.unmatched == .reject || isRuled(tuple) { refuse(segment, tuple) }
+      if settings.rejectsUnmatched || isRuled(tuple) { refuse(segment, tuple) }
       return
     }
     switch meet(tuple) {
     case .nobody:
       meetNobody(tuple)
-      if settings.unmatched == .reject { refuse(segment, tuple) }
+      if settings.rejectsUnmatched { refuse(segment, tuple) }
     case .nowhere(let rule):
       rules.figures(rule).pointee.refusedTotal += 1
       turnAway(tuple, .noTarget, rule: rule)
@@ -216,7 +216,7 @@ extension Stack {
 
   /// Resets the client once it has acknowledged what came before the target's reset.
   mutating func drainIfReady(_ slot: UInt32, at now: MonotonicInstant) {
-    guard flows[slot].relay.state == .draining,
+    guard flows[slot].relay.isDraining,
       endpoints[slot].send.buffer.octets == 0
     else { return }
     perform(flows[slot].relay.clientDrained(), slot, at: now)

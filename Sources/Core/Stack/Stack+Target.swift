@@ -58,7 +58,7 @@ extension Stack {
 
   /// Whether the flow's socket is still connecting: its first readiness tells how that went.
   package func isDialing(_ slot: UInt32) -> Bool {
-    flows[slot].isTCP && flows[slot].relay.state == .dialing
+    flows[slot].isTCP && flows[slot].relay.isDialing
   }
 
   /// The connection attempt ended. After a failure the flow may want to dial again.
@@ -94,7 +94,7 @@ extension Stack {
     at now: MonotonicInstant
   ) {
     // A target that has finished is not read any more: this is how its reset is heard.
-    if dead, flows[slot].isTCP, flows[slot].relay.state == .targetFinished {
+    if dead, flows[slot].isTCP, flows[slot].relay.isTargetFinished {
       return targetFailed(slot, at: now)
     }
     if readToEnd { flows[slot].marks.insert([.readToEnd, .readable]) }

@@ -25,7 +25,7 @@ extension Stack {
       case .nobody:
         meetNobody(tuple)
         counters.refusals += 1
-        if settings.unmatched == .reject { sendUnreachable(.port, about: arrival, at: now) }
+        if settings.rejectsUnmatched { sendUnreachable(.port, about: arrival, at: now) }
         return
       case .nowhere(let rule):
         rules.figures(rule).pointee.refusedTotal += 1
@@ -77,7 +77,7 @@ extension Stack {
   private mutating func append(_ arrival: Arrival, to slot: UInt32) {
     let payload = arrival.payload
     let segment = Int(arrival.virtio.segmentOctets)
-    guard arrival.virtio.segmentation == .udp, segment > 0, payload.octets > segment else {
+    guard case .udp? = arrival.virtio.segmentation, segment > 0, payload.octets > segment else {
       queueDatagram(payload, slot)
       return
     }
@@ -141,7 +141,7 @@ extension Stack {
         checksum: settings.offloadsChecksum ? .offloaded : .computed, into: &frames)
       fragmentIdentification &+= 1
     } catch {
-      if error == .frameQueueFull, !frames.isEmpty { return false }
+      if case .frameQueueFull = error, !frames.isEmpty { return false }
       memory.drops.count(error)
     }
     sessions[Int(slot)].targetSpoke(at: now)

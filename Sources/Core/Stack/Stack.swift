@@ -51,6 +51,13 @@ package struct StackSettings: Sendable {
   /// The device's own addresses, which the host answers for, and which may be targets.
   package var ownAddresses: [IPAddress] = []
 
+  var rejectsUnmatched: Bool {
+    switch unmatched {
+    case .reject: true
+    case .drop: false
+    }
+  }
+
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
     seed: (UInt64, UInt64), offloadsSegmentation: Bool = true, offloadsChecksum: Bool = true

@@ -62,7 +62,7 @@ struct CongestionNotification: BitwiseCopyable {
 
   /// The client's SYN, each time it comes.
   mutating func hear(syn flags: TCPFlags, isFirst: Bool) {
-    isOn = (isFirst || isOn) && flags.contains([.ece, .cwr])
+    isOn = (isFirst || isOn) && flags.contains(.ece) && flags.contains(.cwr)
   }
 
   /// Data arrived. A segment may say CWR and be marked itself: the newer mark is echoed (§6.1.3).

@@ -10,7 +10,7 @@ import Wire
 // sent later has arrived and the reordering window has passed.
 
 package struct SentRecord: BitwiseCopyable {
-  package struct Marks: OptionSet, BitwiseCopyable {
+  package struct Marks: FlagSet, BitwiseCopyable {
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Selectively acknowledged.

@@ -57,7 +57,7 @@ extension TCPEndpoint {
       segmentOctets: Int(send.segmentSize.octetsMax))
     write(
       sequence: send.unacknowledged, acknowledgment: acknowledgment,
-      flags: send.notification.isOn ? [.syn, .ack, .ece] : [.syn, .ack],
+      flags: send.notification.isOn ? .synAck.union(.ece) : .synAck,
       window: window, options: options, path: path, frames: &frames)
     receive.acknowledged(acknowledgment)
     send.answered(at: now)
@@ -144,7 +144,7 @@ extension TCPEndpoint {
   }
 
   /// ACK, and ECE as long as a mark is to be told (RFC 3168 §6.1.3).
-  private var acknowledgmentFlags: TCPFlags { send.notification.echoes ? [.ack, .ece] : .ack }
+  private var acknowledgmentFlags: TCPFlags { send.notification.echoes ? .ack.union(.ece) : .ack }
 
   func timestamp(at now: MonotonicInstant) -> TCPTimestamp {
     TCPTimestamp(value: SendSide.stamp(at: now) &+ timestampOffset, echo: recentTimestamp)
@@ -178,7 +178,7 @@ extension TCPEndpoint {
     let sequence = state == .listen ? SequenceNumber(0) : send.acknowledgingSequence
     write(
       sequence: sequence, acknowledgment: receive.acknowledgment(finishTaken: finishTaken),
-      flags: [.rst, .ack], window: 0, options: TCPOptions(), path: path, frames: &frames)
+      flags: .rstAck, window: 0, options: TCPOptions(), path: path, frames: &frames)
     return true
   }
 
@@ -203,7 +203,7 @@ extension TCPEndpoint {
         sourcePort: path.tuple.virtualPort, destinationPort: path.tuple.clientPort,
         sequence: acknowledges ? header.acknowledgment : SequenceNumber(0),
         acknowledgment: acknowledges ? SequenceNumber(0) : header.sequence + length,
-        flags: acknowledges ? .rst : [.rst, .ack], window: 0),
+        flags: acknowledges ? .rst : .rstAck, window: 0),
       payload: UnsafeBufferPointer(start: nil, count: 0), payloadOctets: 0, segmentOctets: 0,
       checksum: path.checksum)
     frames.commit(headerOctets: used)

@@ -40,7 +40,7 @@ extension TCPFlags {
 }
 
 /// What arrived means to the one who joins both sides.
-package struct SegmentOutcome: OptionSet, Sendable, BitwiseCopyable {
+package struct SegmentOutcome: FlagSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt16
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 

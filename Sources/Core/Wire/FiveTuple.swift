@@ -1,6 +1,7 @@
 // The name of an active socket: who talks to which virtual port, by which protocol.
 
 /// The transport protocols that are forwarded, by their IANA numbers.
+@usableFromInline
 package enum TransportProtocol: UInt8, Hashable, Sendable, CaseIterable, BitwiseCopyable {
   case tcp = 6
   case udp = 17
@@ -8,7 +9,7 @@ package enum TransportProtocol: UInt8, Hashable, Sendable, CaseIterable, Bitwise
 
 extension TransportProtocol: CustomStringConvertible {
   /// "tcp" or "udp".
-  package var description: String {
+  @usableFromInline package var description: String {
     switch self {
     case .tcp: "tcp"
     case .udp: "udp"
@@ -17,12 +18,12 @@ extension TransportProtocol: CustomStringConvertible {
 }
 
 /// A flow's addresses and ports. The client comes first, whichever side a packet comes from.
-package struct FiveTuple: Hashable, Sendable, BitwiseCopyable {
-  package var client: IPAddress
-  package var virtual: IPAddress
-  package var clientPort: UInt16
-  package var virtualPort: UInt16
-  package var transport: TransportProtocol
+@usableFromInline package struct FiveTuple: Hashable, Sendable, BitwiseCopyable {
+  @usableFromInline package var client: IPAddress
+  @usableFromInline package var virtual: IPAddress
+  @usableFromInline package var clientPort: UInt16
+  @usableFromInline package var virtualPort: UInt16
+  @usableFromInline package var transport: TransportProtocol
 
   @inlinable package init(
     client: IPAddress, virtual: IPAddress, clientPort: UInt16, virtualPort: UInt16,
@@ -34,11 +35,16 @@ package struct FiveTuple: Hashable, Sendable, BitwiseCopyable {
     self.virtualPort = virtualPort
     self.transport = transport
   }
+
+  @inlinable package static func == (a: Self, b: Self) -> Bool {
+    a.client == b.client && a.virtual == b.virtual && a.clientPort == b.clientPort
+      && a.virtualPort == b.virtualPort && a.transport == b.transport
+  }
 }
 
 extension FiveTuple: CustomStringConvertible {
   /// "tcp 10.0.0.2:40000 -> 10.0.0.1:80"
-  package var description: String {
+  @usableFromInline package var description: String {
     "\(transport) \(client.endpoint(port: clientPort)) -> \(virtual.endpoint(port: virtualPort))"
   }
 }

@@ -112,7 +112,7 @@ extension IPAddress {
 extension IPAddress: CustomStringConvertible {
   /// The canonical text (RFC 5952 §4): lower case, no leading zeros, "::" for the longest run of at
   /// least two zero groups, the first of equals.
-  package var description: String {
+  @usableFromInline package var description: String {
     if isIPv4 { return "\(v4 >> 24).\(v4 >> 16 & 0xff).\(v4 >> 8 & 0xff).\(v4 & 0xff)" }
     let groups = (0..<8).map { index in
       UInt16(truncatingIfNeeded: (index < 4 ? high : low) >> UInt64(48 - index % 4 * 16))

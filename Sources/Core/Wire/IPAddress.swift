@@ -7,11 +7,11 @@
 // identifiers ("%eth0") are left out: the client side has one interface.
 
 /// An IPv4 or IPv6 address.
-package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
+@usableFromInline package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
   /// The first eight octets, as a big-endian number.
-  package var high: UInt64
+  @usableFromInline package var high: UInt64
   /// The last eight octets, as a big-endian number.
-  package var low: UInt64
+  @usableFromInline package var low: UInt64
 
   @inlinable package init(high: UInt64, low: UInt64) {
     self.high = high
@@ -28,6 +28,10 @@ package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
   package static let anyIPv4 = IPAddress(v4: 0)
   /// ::
   package static let anyIPv6 = IPAddress(high: 0, low: 0)
+
+  @inlinable package static func == (a: Self, b: Self) -> Bool {
+    a.high == b.high && a.low == b.low
+  }
 
   @inlinable package var isIPv4: Bool { high == 0 && low >> 32 == 0xffff }
 

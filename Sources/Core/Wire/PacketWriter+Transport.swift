@@ -4,6 +4,8 @@
 // whole, and `segmentOctets` says how much payload each piece gets (virtio 1.2 §5.1.6.2). Its
 // length fields span all of it.
 
+import Primitives
+
 extension PacketWriter {
   /// Octets of virtio-net, IPv6 and the longest TCP header.
   package static let tcpHeaderOctetsMax =

@@ -10,6 +10,8 @@
 // with `computed` checksums none is made.
 // Everything leaves with hop limit 64 and without a flow label.
 
+import Primitives
+
 /// Who completes the transport checksum.
 package enum ChecksumMode: Sendable, BitwiseCopyable {
   /// The device.

@@ -3,10 +3,12 @@
 #endif
 
 /// A TCP sequence number (RFC 9293 §3.4). Not `Comparable`: order modulo 2³² is not total.
-package struct SequenceNumber: Hashable, Sendable, BitwiseCopyable {
-  package var rawValue: UInt32
+@usableFromInline package struct SequenceNumber: Hashable, Sendable, BitwiseCopyable {
+  @usableFromInline package var rawValue: UInt32
 
   @inlinable package init(_ rawValue: UInt32) { self.rawValue = rawValue }
+
+  @inlinable package static func == (a: Self, b: Self) -> Bool { a.rawValue == b.rawValue }
 
   /// Whether this number lies in the half of the space before `other`.
   @inlinable package func precedes(_ other: Self) -> Bool {

@@ -6,7 +6,9 @@
 // port zero never names a flow and so is refused here too. Sequence ranges, windows and
 // acknowledgements need a state and are not looked at.
 
-package struct TCPFlags: OptionSet, Hashable, Sendable, BitwiseCopyable {
+import Primitives
+
+package struct TCPFlags: FlagSet, Hashable, Sendable, BitwiseCopyable {
   package let rawValue: UInt8
   @inlinable package init(rawValue: UInt8) { self.rawValue = rawValue }
 
@@ -18,6 +20,10 @@ package struct TCPFlags: OptionSet, Hashable, Sendable, BitwiseCopyable {
   package static let urg = TCPFlags(rawValue: 0x20)
   package static let ece = TCPFlags(rawValue: 0x40)
   package static let cwr = TCPFlags(rawValue: 0x80)
+
+  // Made here, once: a literal of several flags may allocate where the type is another module's.
+  package static let synAck: TCPFlags = [.syn, .ack]
+  package static let rstAck: TCPFlags = [.rst, .ack]
 }
 
 package struct TCPHeader: Equatable, Sendable, BitwiseCopyable {

@@ -11,11 +11,13 @@
 // - `dataIsValid`: somebody verified it already.
 // - neither: verify (`transportChecksumIsValid`).
 
+import Primitives
+
 package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
   /// Octets that the header takes.
   @inlinable package static var octets: Int { 10 }
 
-  package struct Flags: OptionSet, Sendable, BitwiseCopyable {
+  package struct Flags: FlagSet, Sendable, BitwiseCopyable {
     package let rawValue: UInt8
     @inlinable package init(rawValue: UInt8) { self.rawValue = rawValue }
 
@@ -80,6 +82,11 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
   /// The kind of super-packet, nil when the number is unknown.
   @inlinable package var segmentation: Segmentation? {
     Segmentation(rawValue: gsoType & ~Self.ecnBit)
+  }
+
+  /// Whether the device vouches for the transport checksum.
+  package var vouchesForChecksum: Bool {
+    !flags.isDisjoint(with: [.needsChecksum, .dataIsValid])
   }
 
   /// Stores the header's ten octets.

@@ -9,8 +9,9 @@ import Wire
 // are bounded, and the next line says how many were left out.
 
 extension WorkerLoop {
-  /// One line for a flow that is over.
-  mutating func logEnd(_ slot: UInt32, _ why: FlowEnd) {
+  /// One line for a flow that is over. Out of line, like all that logs: the passes over flows hold nothing
+  /// of what a line costs.
+  @inline(never) mutating func logEnd(_ slot: UInt32, _ why: FlowEnd) {
     let view = stack.flowView(slot, at: now)
     var fields = fields(view.tuple, rule: view.rule, why)
     fields["target"] = "\(view.target.endpoint(port: view.targetPort))"

@@ -9,10 +9,10 @@ import Wire
 
 extension WorkerLoop {
   /// An event of a flow's socket.
-  mutating func targetEvent(_ token: UInt64, _ readiness: EpollReadiness) {
+  @inline(never) mutating func targetEvent(_ token: UInt64, _ readiness: EpollReadiness) {
     guard let slot = stack.slot(FlowHandle(token: token)), stack.hasSocket(slot) else { return }
     if stack.isDialing(slot) {
-      guard !readiness.isDisjoint(with: [.writable, .failed, .hangup]) else { return }
+      guard !readiness.isDisjoint(with: .dialed) else { return }
       if let error = sockets[Int(slot)].pendingError() {
         stack.dialed(slot, failure: failure(error), at: now)
         return
@@ -22,12 +22,12 @@ extension WorkerLoop {
     if readiness.contains(.failed), !stack.isTCP(slot) { heedReports(slot) }
     stack.targetReady(
       slot, readable: readiness.contains(.readable), writable: readiness.contains(.writable),
-      readToEnd: !readiness.isDisjoint(with: [.hangup, .readHangup, .failed, .urgent]),
-      dead: !readiness.isDisjoint(with: [.hangup, .failed]), at: now)
+      readToEnd: !readiness.isDisjoint(with: .readToEnd),
+      dead: !readiness.isDisjoint(with: .dead), at: now)
   }
 
   /// First pass: what goes towards targets.
-  mutating func targetPass() {
+  @inline(never) mutating func targetPass() {
     var position = 0
     while position < stack.requestCount {
       let slot = stack.request(at: position)
@@ -45,7 +45,7 @@ extension WorkerLoop {
   }
 
   /// Second pass: what comes from targets and goes to clients, and the end of flows.
-  mutating func clientPass() {
+  @inline(never) mutating func clientPass() {
     if !stack.frames.isEmpty { drainFrames() }
     for _ in 0..<stack.requestCount {
       guard let slot = stack.beginRequest() else { break }
@@ -61,8 +61,8 @@ extension WorkerLoop {
       if !stack.take(.resetClient, of: slot).isEmpty {
         while !stack.resetClient(slot) { drainFrames() }
       }
-      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
-      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
+      let end = stack.take(.endings, of: slot)
+      if !end.isDisjoint(with: .closings) {
         closeTarget(slot, abort: end.contains(.resetTarget))
       }
       if let why = stack.takeEnd(slot), logsFlows { logEnd(slot, why) }
@@ -136,9 +136,13 @@ extension WorkerLoop {
 
   private mutating func finishTarget(_ slot: UInt32) {
     if stack.hasSocket(slot), let error = sockets[Int(slot)].shutdownWrite() {
-      log.debug("shutdown failed", metadata: ["error": "\(error)"])
+      logFailedShutdown(error)
     }
     stack.targetFinishTold(slot, at: now)
+  }
+
+  @inline(never) private func logFailedShutdown(_ error: SystemError) {
+    log.debug("shutdown failed", metadata: ["error": "\(error)"])
   }
 
   /// What a kernel error means to the client.
@@ -161,7 +165,7 @@ extension WorkerLoop {
   }
 
   /// One clear line, at most every second, for what an operator must mend.
-  private mutating func alarm(_ error: SystemError) {
+  @inline(never) private mutating func alarm(_ error: SystemError) {
     guard now - lastAlarm > .seconds(1) else { return }
     lastAlarm = now
     log.error("no socket for a new flow", metadata: ["error": "\(error)"])

@@ -17,6 +17,8 @@ import Wire
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
 // refers to them once the first pass is over (the stack has copied what no target took). No flow may
 // take more than its budget from a turn. A worker with nothing to do is not woken by anything.
+// The parts of a turn are not inlined, so that each one's machine code can be read by itself
+// (Tests/Benchmarks/assembly.py).
 
 /// Unchecked, since its memory is plain pointers: it is made on one thread, moved to another, and never
 /// shared.
@@ -122,7 +124,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     return failure
   }
 
-  private mutating func fail(_ why: WorkerFailure) {
+  @inline(never) private mutating func fail(_ why: WorkerFailure) {
     if failure == nil { failure = why }
     isStopping = true
   }
@@ -149,7 +151,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
 
   /// Reads the device until it is empty, the turn's memory is used, or as many packets are read as
   /// can be expected: to find it empty costs a system call, which a lone packet need not pay for.
-  private mutating func readDevice() {
+  @inline(never) private mutating func readDevice() {
     var used = 0
     for count in 0..<Self.packetsMax {
       if count == expectedPackets {
@@ -205,7 +207,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   }
 
   /// A kernel that refuses super-packets again and again gets plain ones.
-  private mutating func frameRefused() {
+  @inline(never) private mutating func frameRefused() {
     refusedFrames += 1
     guard refusedFrames == 8 else { return }
     stack.disableOffloads()

@@ -11,7 +11,7 @@ import Glibc
 import Primitives
 
 /// What to be told about a descriptor. Errors and hang-ups are told unasked.
-package struct EpollInterests: OptionSet, Sendable, BitwiseCopyable {
+package struct EpollInterests: FlagSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt32
   package init(rawValue: UInt32) { self.rawValue = rawValue }
 
@@ -26,7 +26,7 @@ package struct EpollInterests: OptionSet, Sendable, BitwiseCopyable {
 }
 
 /// What a descriptor is ready for.
-package struct EpollReadiness: OptionSet, Sendable, BitwiseCopyable {
+package struct EpollReadiness: FlagSet, Sendable, BitwiseCopyable {
   package let rawValue: UInt32
   package init(rawValue: UInt32) { self.rawValue = rawValue }
 
@@ -39,6 +39,13 @@ package struct EpollReadiness: OptionSet, Sendable, BitwiseCopyable {
   package static let hangup = EpollReadiness(rawValue: 0x010)
   /// The peer shut down its sending half.
   package static let readHangup = EpollReadiness(rawValue: 0x2000)
+
+  /// How a connection attempt went is known.
+  package static let dialed: EpollReadiness = [.writable, .failed, .hangup]
+  /// A short read does not mean that there is no more.
+  package static let readToEnd: EpollReadiness = [.hangup, .readHangup, .failed, .urgent]
+  /// Neither half stands any more, or an error is pending.
+  package static let dead: EpollReadiness = [.hangup, .failed]
 }
 
 package struct Epoll: ~Copyable {

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 from harness import kernel
 
@@ -142,6 +143,15 @@ class Namespace:
                                  if not a["local"].startswith("fe80:"))
         return seen
 
+    def await_local(self, address, within=30.0):
+        """Waits until the kernel has taken an IPv6 address as its own."""
+        deadline = time.monotonic() + within
+        while not any(row.get("dst") == address for row in json.loads(
+                run(["ip", "-n", self.name, "-j", "-6", "route", "show", "table", "local"]) or "[]")):
+            if time.monotonic() > deadline:
+                raise Failed("%s has no route to its own address %s" % (self.name, address))
+            time.sleep(0.01)
+
     def has_device(self, name):
         return any(row.get("ifname") == name for row in json.loads(run(["ip", "-n", self.name, "-j", "link"])))
 
@@ -199,6 +209,10 @@ class Namespaces:
         self.servers.ip("link set lo up", "link set pfs0 up", "addr add %s/24 dev pfs0" % S4,
                         "addr add %s/64 dev pfs0 nodad" % S6,
                         *("route add local %s dev lo" % p for p in (WIDE4, WIDE6, NAMED4, NAMED6)))
+        # The kernel adds an IPv6 address's own route later, by a worker of its own: after a snapshot, it would look
+        # like something that a daemon left.
+        self.host.await_local(H6)
+        self.servers.await_local(S6)
         return self
 
     def __exit__(self, *_):

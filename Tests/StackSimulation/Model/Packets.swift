@@ -1,3 +1,4 @@
+import Primitives
 import Wire
 
 // The client's own way with packets: written and read apart from `Wire`, so that the code under test
