@@ -1,6 +1,7 @@
 // The daemon's life: what is opened in which order, and taken down in the opposite one.
 //
-//   configuration → device with addresses and routes → workers → status server → privileges → ready
+//   configuration → device with addresses and routes → workers → status server → privileges
+//   → workers' threads → ready
 //
 // Nothing is half started: a step that fails takes down what the earlier ones made and says why in
 // one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
@@ -109,7 +110,7 @@ actor Daemon {
     let openFiles = try raiseDescriptorBound()
     let queue = try await keeper.open(configuration)
     try await startDeviceWatch()
-    try startWorker(queue, maxFlows: identity.flowCountMax)
+    try makeWorker(queue, maxFlows: identity.flowCountMax)
     let endpoints = ControlEndpoints(
       status: configuration.daemon.status, control: configuration.daemon.control,
       owner: account?.owner)
@@ -123,6 +124,7 @@ actor Daemon {
         }, log: output.logger("control"))
     }
     if let account { try await keeper.dropPrivileges(to: account.name) }
+    try await keeper.start(workers)
     await resolver.watch(hostNames(of: configuration))
     tellBound(openFiles)
     var fields: Logger.Metadata = [
@@ -155,7 +157,8 @@ actor Daemon {
       ])
   }
 
-  private func startWorker(
+  /// Makes a worker, whose thread the keeper starts: packets and messages wait until then.
+  private func makeWorker(
     _ queue: consuming TunQueue, maxFlows: Int
   ) throws(SystemError) {
     let settings = WorkerSettings(
@@ -166,7 +169,6 @@ actor Daemon {
     let worker = try WorkerHandle(
       settings: settings, rules: configuration.forwards, queue: queue,
       log: output.logger("worker"), didFail: workerFailed)
-    try worker.start()
     workers.append(worker)
     audience.add(worker)
   }

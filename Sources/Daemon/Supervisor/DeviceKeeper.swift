@@ -1,7 +1,7 @@
 // The device and the host's side of it: made, changed by reloads, taken back.
 //
-// Runs on a thread of its own, the one that keeps CAP_NET_ADMIN when root is given up. It remembers
-// what it added and removes that only: what the host had, it keeps. What is missing is found by listing
+// Runs on a thread of its own, which keeps CAP_NET_ADMIN when root is given up and then starts the
+// workers' threads, which have it from there. It remembers what it added and removes that only: what the host had, it keeps. What is missing is found by listing
 // what the device has, never by what it was given once: others may have changed it. A change first adds
 // what is missing, which can fail and is undone then, and afterwards removes what is left over, where a
 // failure is logged and leaves something behind. A device that is not kept takes its addresses and routes
@@ -15,6 +15,7 @@ import Netlink
 import Primitives
 import TunDevice
 import Wire
+import Worker
 
 actor DeviceKeeper {
   /// Packets that wait in the device for a worker before the kernel drops.
@@ -159,9 +160,25 @@ actor DeviceKeeper {
     remove(except: DeviceContent())
   }
 
-  /// Gives up root for good; this thread keeps what changing the device needs.
+  /// Gives up root for good; this thread keeps what changing the device needs, and so do the workers'
+  /// threads, which it starts afterwards.
   func dropPrivileges(to user: String) throws(PrivilegesError) {
     try Privileges.drop(toUser: user, keeping: [.administerNetwork])
+  }
+
+  /// Starts the workers' threads from this one, so that they have what it kept: CAP_NET_ADMIN and no
+  /// more, nothing inheritable or ambient, and no way to gain more.
+  ///
+  /// Workers need it to have a stalled target's socket take more than `net.core.wmem_max`
+  /// (`TargetSocket.raiseSendBuffer`); without it the client of a target that takes nothing for some
+  /// fifteen minutes gives up. The other way would be that workers ask this thread to. That keeps the
+  /// capability from no attacker: threads share their memory, and who runs code of his own in one
+  /// runs it in all. It would add a protocol about descriptors that may be closed, and name another
+  /// socket, by the time that it is served, and it would have a stalled flow wait for whatever this
+  /// thread does, such as to repair the device. A worker makes one privileged call, on its own
+  /// socket. It never had more than this capability, not even between the change of user and now.
+  func start(_ workers: [WorkerHandle]) throws(SystemError) {
+    for worker in workers { try worker.start() }
   }
 
   /// Work that waits, such as for the end of a thread.

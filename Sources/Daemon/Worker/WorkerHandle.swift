@@ -36,7 +36,7 @@ package final class WorkerHandle: Sendable {
     parked = Mutex(Parked(loop: loop, thread: nil))
   }
 
-  /// Starts the worker's thread.
+  /// Starts the worker's thread, with the capabilities of the thread that calls.
   package func start() throws(SystemError) {
     let didFail = didFail
     let result = parked.withLock { parked -> SystemError? in
@@ -56,9 +56,13 @@ package final class WorkerHandle: Sendable {
 
   package func post(_ message: WorkerMessage) { mailbox.post(message) }
 
-  /// Waits until the worker has returned, after `.stop`.
+  /// Waits until the worker has returned, after `.stop`. One that was never started returns at once,
+  /// and answers nobody.
   package func join() {
-    let thread = parked.withLock { $0.thread.take() }
+    let thread = parked.withLock { parked -> Thread? in
+      if parked.loop.take() != nil { mailbox.close() }
+      return parked.thread.take()
+    }
     thread?.join()
   }
 }
