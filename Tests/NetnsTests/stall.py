@@ -123,9 +123,9 @@ def a_daemon_that_gave_up_root_relieves_too(world):
         expect_at_rest(s, 5)
         expect(int(daemon.status()["counters"]["stalls_relieved"]) > 0, "no stall was relieved")
         threads = standing(daemon)
-        expect("portferry-worke" in threads, "no worker among %s", sorted(threads))
+        expect("ferry-worker-0" in threads, "no worker among %s", sorted(threads))
         for name, each in threads.items():
-            held = network if name == "ferry-device" or name == "portferry-worke" else none
+            held = network if name == "ferry-device" or name.startswith("ferry-worker-") else none
             for words in each:
                 expect(words["Uid"] == ["65534"] * 4, "%s runs as %s", name, words["Uid"])
                 expect(words["CapPrm"] == words["CapEff"] == [held], "%s holds %s", name, words["CapPrm"])

@@ -13,6 +13,7 @@ import Kernel
 import Logging
 import Netlink
 import Primitives
+import Steering
 import TunDevice
 import Wire
 import Worker
@@ -41,15 +42,20 @@ actor DeviceKeeper {
     executor = try ThreadExecutor(name: "ferry-device")
   }
 
-  /// Makes the device as configured, up and routed, and hands over its one queue.
+  /// A device with its queues, and where flows live when there are several.
+  struct Opened: ~Copyable, Sendable {
+    var device: TunDevice
+    let steering: Steering?
+  }
+
+  /// Makes the device as configured, up and routed, and hands over its queues.
   ///
-  /// The queue is the device's life: close it and, unless it is kept, the device is gone.
-  func open(_ configuration: Configuration) throws -> TunQueue {
+  /// The queues are the device's life: close them and, unless it is kept, the device is gone.
+  /// - Parameter queues: wanted; where the kernel refuses several, there is one.
+  func open(_ configuration: Configuration, queues: Int) throws -> Opened {
     let wanted = configuration.device
-    var device = try TunDevice.open(
-      name: wanted.name, namespace: wanted.netns, queues: 1, offload: wanted.offload,
-      keep: wanted.keep)
-    let queue = device.takeQueue(0)
+    let device = try openTun(wanted, queues: queues)
+    let steering = try steer(device)
     interfaceIndex = device.interfaceIndex
     namespace = wanted.netns
     keep = wanted.keep
@@ -73,10 +79,52 @@ actor DeviceKeeper {
       "device is up",
       metadata: [
         "device": "\(wanted.name)", "mtu": "\(plan.mtu)", "offload": "\(device.features)",
+        "queues": "\(device.queueCount)",
         "addresses": "\(excerpt(of: added.addresses))",
         "routes": "\(excerpt(of: added.prefixes))",
       ])
-    return queue
+    return Opened(device: device, steering: steering)
+  }
+
+  private func openTun(
+    _ wanted: DeviceConfiguration, queues: Int
+  ) throws(TunDeviceError) -> TunDevice {
+    func open(_ queues: Int) throws(TunDeviceError) -> TunDevice {
+      try TunDevice.open(
+        name: wanted.name, namespace: wanted.netns, queues: queues, offload: wanted.offload,
+        keep: wanted.keep)
+    }
+    do throws(TunDeviceError) {
+      return try open(queues)
+    } catch {
+      switch error {
+      case .driverTooOld, .tooManyQueues, .system: guard queues > 1 else { throw error }
+      case .missingDeviceNode, .notPermitted, .nameBusy, .badName, .namespace: throw error
+      }
+      let device = try open(1)
+      log.warning(
+        "the kernel refuses several queues; going on with one, and one worker",
+        metadata: ["queues": "\(queues)", "error": "\(error)"])
+      return device
+    }
+  }
+
+  /// Tells the kernel which queue a flow's packets belong to.
+  ///
+  /// - Returns: where flows live; nil with one queue.
+  private func steer(_ device: borrowing TunDevice) throws(SystemError) -> Steering? {
+    guard device.queueCount > 1 else { return nil }
+    let steering = Steering(
+      workers: device.queueCount, seed: (try Entropy.word(), try Entropy.word()))
+    do throws(SystemError) {
+      try device.steer(by: try SocketFilter(SteeringProgram.assemble(steering).map(\.word)))
+    } catch {
+      device.steerByKernel()
+      log.warning(
+        "the kernel steers packets its own way; what comes to the wrong worker is handed over",
+        metadata: ["queues": "\(device.queueCount)", "error": "\(error)"])
+    }
+    return steering
   }
 
   /// Waits, a second at most, until the kernel delivers to every address of the device: before that it

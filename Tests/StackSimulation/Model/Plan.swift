@@ -111,9 +111,18 @@ package struct Plan {
   var wakeJitter = Interval.microseconds(50)
   var turnPackets = 256
   var usesNewReno = false
+  /// With several, the device gives each packet to any of them.
+  var workers = 1
 }
 
 extension Plan {
+  /// The same for several workers, and a device that does not know where flows live.
+  package func shared(by workers: Int) -> Plan {
+    var plan = self
+    plan.workers = workers
+    return plan
+  }
+
   /// What a seed means: a plain run, and what makes it strange.
   package init(seed: UInt64) {
     self.init(plain: seed)
