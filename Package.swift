@@ -70,11 +70,12 @@ let package = Package(
     core("Fragments", ["Wire", "Primitives"]),
     core("Balancing", ["Configuration", "Wire", "Primitives"]),
     core("Relay", ["Wire", "Primitives"]),
+    core("Steering", ["Wire"]),
     core(
       "Stack",
       [
         "Balancing", "Configuration", "Fragments", "ICMP", "Primitives", "Relay", "SocketTable",
-        "TCP", "UDP", "Wire",
+        "Steering", "TCP", "UDP", "Wire",
       ]),
 
     .target(name: "CLinux", path: "Sources/Linux/CLinux"),
@@ -88,8 +89,8 @@ let package = Package(
     daemon(
       "Worker",
       [
-        "Configuration", "Kernel", "Primitives", "SocketTable", "Stack", "TCP", "TunDevice", "Wire",
-        logging,
+        "Configuration", "Kernel", "Primitives", "SocketTable", "Stack", "Steering", "TCP",
+        "TunDevice", "Wire", logging,
       ]),
     daemon(
       "Control",
@@ -100,8 +101,8 @@ let package = Package(
     daemon(
       "Supervisor",
       [
-        "Configuration", "Control", "Kernel", "Netlink", "Primitives", "TOML", "TunDevice", "Wire",
-        "Worker", lifecycle, logging,
+        "Configuration", "Control", "Kernel", "Netlink", "Primitives", "Stack", "Steering", "TOML",
+        "TunDevice", "Wire", "Worker", lifecycle, logging,
       ]),
     .executableTarget(
       name: "portferry",
@@ -113,7 +114,9 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "SimulationModel",
-      dependencies: ["Stack", "Configuration", "SocketTable", "TCP", "Wire", "Primitives"],
+      dependencies: [
+        "Stack", "Configuration", "SocketTable", "Steering", "TCP", "Wire", "Primitives",
+      ],
       path: "Tests/StackSimulation/Model", swiftSettings: settings),
     .executableTarget(
       name: "portferry-simulation", dependencies: ["SimulationModel", "Primitives"],
@@ -129,6 +132,10 @@ let package = Package(
       name: "portferry-hotpath", dependencies: ["Counting", "HotPaths"],
       path: "Tests/Benchmarks/Gate", swiftSettings: settings,
       linkerSettings: [.unsafeFlags(counted.flatMap { ["-Xlinker", "--wrap=\($0)"] })]),
+    .executableTarget(
+      name: "portferry-scaling",
+      dependencies: ["Configuration", "Kernel", "Primitives", "Stack", "Steering", "Wire"],
+      path: "Tests/Scaling", swiftSettings: settings),
     .target(
       name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
@@ -140,17 +147,21 @@ let package = Package(
     tests(
       "TCPTests", ["TCP", "Wire", "Primitives"], exclude: ["CONFORMANCE.md", "KERNEL.md"]),
     tests("RelayTests", ["Relay", "Primitives"]),
+    tests("SteeringTests", ["Steering", "TestSupport", "Wire"]),
     tests("FragmentsTests", ["Fragments", "TestSupport", "Wire", "Primitives"]),
     tests("ICMPTests", ["ICMP", "Wire", "Primitives", "TestSupport"]),
     tests(
       "StackTests",
-      ["Stack", "Configuration", "SocketTable", "TCP", "TestSupport", "Wire", "Primitives"]),
+      [
+        "Stack", "Configuration", "SocketTable", "Steering", "TCP", "TestSupport", "Wire",
+        "Primitives",
+      ]),
     .testTarget(
       name: "StackSimulation", dependencies: ["SimulationModel", "Primitives"],
       path: "Tests/StackSimulation/Tests", swiftSettings: settings),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
     tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
-    tests("WorkerTests", ["Worker", "Kernel", "Wire", "Primitives"]),
+    tests("WorkerTests", ["Worker", "Kernel", "Stack", "Wire", "Primitives"]),
     tests(
       "ControlTests",
       ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),
@@ -160,6 +171,8 @@ let package = Package(
         "Supervisor", "Configuration", "Kernel", "Primitives", "TOML", "TestSupport", "Wire",
         logging,
       ]),
-    tests("LinuxTests", ["Kernel", "TunDevice", "Netlink", "Wire", "Primitives"]),
+    tests(
+      "LinuxTests",
+      ["Kernel", "TunDevice", "Netlink", "Steering", "TestSupport", "Wire", "Primitives"]),
   ]
 )

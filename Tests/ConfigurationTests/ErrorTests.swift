@@ -128,24 +128,13 @@ import Testing
       (#"routes = "10.0.0.1/8""#, "'10.0.0.1/8' has bits set beyond its prefix length"),
       (#"routes = "224.0.0.0/4""#, "a route cannot lead to a multicast address"),
       (#"mtu = 1279"#, "'mtu' is out of range"), (#"mtu = 65536"#, "'mtu' is out of range"),
-      (#"queues = 65"#, "'queues' is out of range"),
-      (#"queues = 2"#, "this version serves one queue, not 2"),
-      (#"queues = 64"#, "this version serves one queue, not 64"),
+      (#"queues = 65"#, "'queues' is out of range"), (#"queues = 0"#, "'queues' is out of range"),
       (#"queues = "two""#, "expected \"auto\" or an integer from 1 to 64, found a string"),
       (#"netns = "sandbox""#, "'sandbox' is not an absolute path"),
       (#"keep = "yes""#, "expected true or false, found a string"),
     ])
   func device(line: String, message: String) {
     #expect(messages("[device]\n\(line)\n") == ["2: \(message)"])
-  }
-
-  @Test("queues that are not served are shown where they stand") func queues() {
-    #expect(
-      rendered("[device]\nqueues  = 4 # cores\n") == """
-        p.toml:2:11: error: this version serves one queue, not 4
-            2 | queues  = 4 # cores
-              |           ^ set it to 1 or "auto", or leave it out
-        """)
   }
 
   @Test(

@@ -129,6 +129,21 @@ import Wire
       ])
     #expect(try load("daemon.control = \"off\"\n").daemon.control == nil)
     #expect(try load("device.queues = \"auto\"\n").device.queues == nil)
+    #expect(try load("device.queues = 64\n").device.queues == 64)
+  }
+
+  @Test(
+    "as many workers as the file says; else one for each core, and for each 1024 flows",
+    arguments: [
+      (nil, 65_536, 1, 1), (nil, 65_536, 2, 2), (nil, 65_536, 16, 16), (nil, 65_536, 128, 64),
+      (nil, 4095, 16, 3), (nil, 1, 16, 1), (4, 65_536, 2, 4), (64, 65_536, 1, 64), (4, 3, 2, 3),
+      (1, 65_536, 16, 1),
+    ] as [(Int?, Int, Int, Int)])
+  func workers(queues: Int?, maxFlows: Int, cores: Int, workers: Int) {
+    let configuration = Configuration(
+      device: DeviceConfiguration(queues: queues),
+      daemon: DaemonConfiguration(maxFlows: maxFlows))
+    #expect(configuration.workers(cores: cores) == workers)
   }
 
   @Test(

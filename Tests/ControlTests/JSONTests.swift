@@ -4,6 +4,7 @@ import Control
 import Primitives
 import TestSupport
 import Testing
+import Worker
 
 @Suite("JSON text (RFC 8259)") struct JSONTextTests {
   static func written(_ body: (inout JSONText) -> Void) -> String {
@@ -84,18 +85,51 @@ import Testing
     #expect(json["drops"]?["no-rule"] == .number("10"))
     #expect(json["drops"]?["zero-port"] == .number("0"))
     #expect(json["drop_explanations"]?["zero-port"] == .string("a port is zero"))
-    let rule = json["rules"]?[1]
+    #expect(json["workers"] == .number("2"))
+    let rule = json["rules"]?[0]
     #expect(rule?["name"] == .string("web"))
-    #expect(rule?["accepted_total"] == .number("10"))
-    #expect(rule?["octets_down"] == .number("2000000"))
+    #expect(rule?["active_flows"] == .number("2"))
+    #expect(rule?["accepted_total"] == .number("20"))
+    #expect(rule?["refused_total"] == .number("4"))
+    #expect(rule?["octets_up"] == .number("2000"))
+    #expect(rule?["octets_down"] == .number("4000000"))
     #expect(rule?["retired"] == .bool(false))
+    #expect(json["rules"]?[1] == nil)
     let flow = json["flows"]?[0]
+    #expect(flow?["worker"] == .number("0"))
     #expect(flow?["protocol"] == .string("tcp"))
     #expect(flow?["client"] == .string("10.77.0.2:40000"))
     #expect(flow?["virtual"] == .string("[fd00::10]:80"))
     #expect(flow?["state"] == .string("ESTABLISHED"))
     #expect(flow?["age_ms"] == .number("1500"))
     #expect(flow?["idle_ms"] == .number("40"))
+  }
+
+  @Test("several workers' rules are one list, and their newest flows another") func joined() throws
+  {
+    var report = try StatusReport.sample(workers: 3)
+    report.workers[1].rules.append(.sample(name: "old", retired: true))
+    report.workers[2].rules.insert(.sample(name: "old", retired: true), at: 0)
+    for worker in report.workers.indices {
+      let flow = try FlowSummary.sample(name: "web")
+      report.workers[worker].flows = (0..<WorkerSnapshot.flowsMax).map { number in
+        var each = flow
+        each.worker = worker
+        each.age = .milliseconds(number * 3 + worker)
+        return each
+      }
+    }
+    let json = try #require(JSONValue(answer("/api/v1/status", report).body))
+    #expect(json["rules"]?[0]?["name"] == .string("web"))
+    #expect(json["rules"]?[0]?["active_flows"] == .number("3"))
+    #expect(json["rules"]?[1]?["name"] == .string("old"))
+    #expect(json["rules"]?[1]?["active_flows"] == .number("2"))
+    #expect(json["rules"]?[2] == nil)
+    for place in [0, 1, 500, 999] {
+      #expect(json["flows"]?[place]?["age_ms"] == .number("\(place)"))
+      #expect(json["flows"]?[place]?["worker"] == .number("\(place % 3)"))
+    }
+    #expect(json["flows"]?[1000] == nil)
   }
 
   @Test("a daemon without workers is valid JSON") func empty() throws {

@@ -234,8 +234,8 @@ def check_takes_the_file_as_an_argument(world):
 
 @case()
 def check_shows_where_queues_stand(world):
-    status, text, path = checked(world, "[device]\nqueues = 4\n")
-    expect(status == 1 and path + ":2:10: error: this version serves one queue, not 4" in text and "^" in text,
+    status, text, path = checked(world, "[device]\nqueues = 65\n")
+    expect(status == 1 and path + ":2:10: error: 'queues' is out of range" in text and "^" in text,
            "%d %s", status, text[:300])
 
 

@@ -2,6 +2,7 @@
 
 A client's kernel would otherwise send again what the daemon keeps for the target, ever more slowly, and give up at last.
 """
+import os
 import random
 import socket
 import struct
@@ -92,6 +93,48 @@ def what_a_stalled_target_was_sent_is_acknowledged(world, family):
             skipped = max(0, skipped - len(block))
         s.shutdown(socket.SHUT_WR)
         expect(server.result() == (total, digest(total)), "not what was sent")
+
+
+def standing(daemon):
+    """What each thread may do, by its name: the kernel's words of capability sets and the rest."""
+    found, folder = {}, "/proc/%d/task" % daemon.process.pid
+    for thread in os.listdir(folder):
+        with open(os.path.join(folder, thread, "status")) as f:
+            words = dict(line.split(":", 1) for line in f.read().splitlines())
+        found.setdefault(words["Name"].strip(), []).append({k: v.split() for k, v in words.items()})
+    return found
+
+
+@case(limit=40)
+def a_daemon_that_gave_up_root_relieves_too(world):
+    """With that one capability in the threads that need it, and none in the others."""
+    network, none = "%016x" % (1 << 12), "%016x" % 0
+    go = threading.Event()
+
+    def handler(connection):
+        go.wait(30)
+        return receive_all(connection)
+
+    os.chmod(world.scratch, 0o755)
+    server = world.serve(handler, S4, 8080)
+    daemon = world.daemon([forward(4)], daemon={"user": "nobody"})
+    with world.client.connect(V4, 80) as s:
+        sent = fill(s, 64 * MIB)
+        expect_at_rest(s, 5)
+        expect(int(daemon.status()["counters"]["stalls_relieved"]) > 0, "no stall was relieved")
+        threads = standing(daemon)
+        expect("ferry-worker-0" in threads, "no worker among %s", sorted(threads))
+        for name, each in threads.items():
+            held = network if name == "ferry-device" or name.startswith("ferry-worker-") else none
+            for words in each:
+                expect(words["Uid"] == ["65534"] * 4, "%s runs as %s", name, words["Uid"])
+                expect(words["CapPrm"] == words["CapEff"] == [held], "%s holds %s", name, words["CapPrm"])
+                expect(words["CapInh"] == words["CapAmb"] == [none], "%s could pass on capabilities", name)
+                expect(words["NoNewPrivs"] == ["1"] or held == none, "%s could gain more", name)
+        go.set()
+        s.setblocking(True)
+        s.shutdown(socket.SHUT_WR)
+        expect(server.result()[0] == sent, "not what was sent")
 
 
 @case(limit=40)

@@ -11,28 +11,6 @@ import Wire
 struct FragmentTests {
   private let rules = [rule("web"), rule("dns", .udp, ports: PortRange(53))]
 
-  /// An IP packet without options in fragments of at most so many octets of payload.
-  private func fragments(_ packet: [UInt8], of octets: Int, identification: Int = 7) -> [[UInt8]] {
-    let isIPv4 = packet[0] >> 4 == 4
-    let payload = Array(packet[(isIPv4 ? 20 : 40)...])
-    return stride(from: 0, to: payload.count, by: octets).map { start in
-      let part = Array(payload[start..<min(start + octets, payload.count)])
-      let more = start + octets < payload.count
-      var header = Array(packet[..<(isIPv4 ? 20 : 40)])
-      guard isIPv4 else {
-        header.replaceSubrange(4...6, with: big16(8 + part.count) + [44])
-        return header + [packet[6], 0] + big16(start | (more ? 1 : 0)) + big32(identification)
-          + part
-      }
-      header.replaceSubrange(2...3, with: big16(20 + part.count))
-      let place = start / 8 | (more ? 0x2000 : 0)
-      header.replaceSubrange(4...7, with: big16(identification) + big16(place))
-      header.replaceSubrange(10...11, with: [0, 0])
-      header.replaceSubrange(10...11, with: big16(Int(~onesComplementSum(header))))
-      return header + part
-    }
-  }
-
   private func addresses(_ isIPv4: Bool) -> (client: IPAddress, virtual: IPAddress) {
     isIPv4 ? (client4, virtual4) : (client6, virtual6)
   }

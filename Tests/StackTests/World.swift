@@ -50,6 +50,13 @@ struct Reply {
   }
 }
 
+/// A copy of a stray.
+struct LostFrame: Equatable {
+  var worker: Int
+  var frame: [UInt8]
+  var wasFragmented: Bool
+}
+
 enum DialResult {
   case connects
   case hangs
@@ -70,24 +77,53 @@ final class World {
   var ends: [FlowEnd] = []
   var dials: [(transport: TransportProtocol, address: IPAddress, port: UInt16)] = []
   var replies: [Reply] = []
+  private var strays: [LostFrame] = []
   private var buffers: [UnsafeMutableRawBufferPointer] = []
   private let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
 
   init(
     rules: [ForwardRule], maxFlows: Int = 16, unmatched: UnmatchedPolicy = .reject,
     mtu: Int = 1500, bufferOctets: Int = 8 << 20,
-    seed: (UInt64, UInt64) = (0x0123_4567_89AB_CDEF, 42)
+    seed: (UInt64, UInt64) = (0x0123_4567_89AB_CDEF, 42),
+    adjusting adjust: (inout StackSettings) -> Void = { _ in }
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: seed, offloadsSegmentation: false, offloadsChecksum: false)
     settings.bufferOctetsMax = bufferOctets
+    adjust(&settings)
     stack = Stack(settings: settings, rules: rules, at: now)
   }
 
   deinit {
     slices.deallocate()
     for buffer in buffers { buffer.deallocate() }
+  }
+
+  /// Another worker's packet; a turn passes.
+  func takeOver(_ stray: LostFrame) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: stray.frame.count, alignment: 16)
+    buffer.copyBytes(from: stray.frame)
+    buffers.append(buffer)
+    stack.takeOver(
+      UnsafeRawBufferPointer(buffer), wasFragmented: stray.wasFragmented, at: now)
+    turn()
+  }
+
+  /// What came for other workers since the last call.
+  func takeStrays() -> [LostFrame] {
+    copyStrays()
+    defer { strays.removeAll() }
+    return strays
+  }
+
+  /// Before their memory is used again.
+  private func copyStrays() {
+    strays += stack.strays.map {
+      LostFrame(worker: $0.worker, frame: Array($0.frame), wasFragmented: $0.wasFragmented)
+    }
+    stack.forgetStrays()
   }
 
   /// The device gives a packet; the turn is not over.
@@ -141,6 +177,7 @@ final class World {
   // MARK: The worker's turn
 
   func turn() {
+    copyStrays()
     var rounds = 0
     repeat {
       targetPass()

@@ -28,6 +28,18 @@ package struct Configuration: Sendable, Equatable {
   }
 }
 
+extension Configuration {
+  /// How many workers, each with a queue of the device, are asked for: as many as the file says, or one
+  /// for each core and each 1024 flows of `max_flows`, whichever is less. Never more than flows.
+  /// - Parameter cores: processors that this process may use.
+  package func workers(cores: Int) -> Int {
+    let range = DeviceConfiguration.queueCountRange
+    if let queues = device.queues { return min(queues, daemon.maxFlows) }
+    let worthwhile = daemon.maxFlows / DeviceConfiguration.flowsPerWorkerMin
+    return max(range.lowerBound, min(cores, worthwhile, range.upperBound))
+  }
+}
+
 /// `[device]`: the TUN interface.
 package struct DeviceConfiguration: Sendable, Equatable {
   /// Octets of an interface name: IFNAMSIZ less its NUL.
@@ -35,8 +47,8 @@ package struct DeviceConfiguration: Sendable, Equatable {
   /// From the least MTU that IPv6 works with (RFC 8200 §5) to the largest IPv4 packet.
   package static let mtuRange = 1280...65535
   package static let queueCountRange = 1...64
-  /// Queues that this version of the daemon serves; a file with more is refused.
-  package static let queueCountServed = 1
+  /// Flows that "auto" wants for each worker at least: fewer are not worth dividing.
+  package static let flowsPerWorkerMin = 1024
   package static let addressCountMax = 64
   package static let routeCountMax = 4096
 
@@ -49,7 +61,7 @@ package struct DeviceConfiguration: Sendable, Equatable {
   package var netns: String?
   /// In octets.
   package var mtu: Int
-  /// TUN queues, one worker each; nil is "auto", which leaves the number to the daemon.
+  /// TUN queues, one worker each; nil is "auto", see `Configuration.workers(cores:)`.
   package var queues: Int?
   /// Whether segmentation and checksum offload are negotiated.
   package var offload: Bool

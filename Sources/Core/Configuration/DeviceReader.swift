@@ -141,13 +141,7 @@ extension SectionReader {
     switch value.content {
     case .string("auto"): return nil
     case .integer:
-      let count = integer("queues", in: section, DeviceConfiguration.queueCountRange)
-      if let count, count > DeviceConfiguration.queueCountServed {
-        log.error(
-          "this version serves one queue, not \(count)", at: value.span,
-          hint: "set it to 1 or \"auto\", or leave it out")
-      }
-      return count
+      return integer("queues", in: section, DeviceConfiguration.queueCountRange)
     default:
       let range = DeviceConfiguration.queueCountRange
       expected("\"auto\" or an integer from \(range.lowerBound) to \(range.upperBound)", at: value)

@@ -30,4 +30,11 @@ package struct ReassemblyLimits: Sendable {
   package var timeoutIPv6 = Interval.seconds(60)
 
   package init() {}
+
+  /// One worker's share of what several may keep together. No less than one source may keep: all
+  /// fragments between two addresses come to one worker.
+  package init(workers: Int) {
+    datagrams = max(datagramsPerSource, datagrams / workers)
+    octets = max(octetsPerSource, octets / workers)
+  }
 }

@@ -53,6 +53,9 @@ package struct RuleBook: ~Copyable {
   }
 
   package private(set) var entries: [Entry?] = []
+  /// By slot: the flows of a bounded rule on all workers together; nil where this worker is the only
+  /// one, or the rule has no bound.
+  private var shared: [(any SharedCount)?] = []
   private(set) var table = PassiveSocketTable([])
   /// What the table's numbers mean: one for each pattern of each rule.
   private var sockets: [PassiveSocket] = []
@@ -61,10 +64,15 @@ package struct RuleBook: ~Copyable {
   private let figuresBase: UnsafeMutablePointer<RuleFigures>
   /// Rules at once, retired ones included.
   private let rulesMax: Int
+  /// Workers among which a rule's half-open flows are divided.
+  private let workers: Int
   private var names: [String: [IPAddress]] = [:]
 
-  /// - Parameter flowsMax: flows at a time, each of which may keep one retired rule.
-  init(flowsMax: Int) {
+  /// - Parameters:
+  ///   - flowsMax: flows at a time, each of which may keep one retired rule.
+  ///   - workers: how many there are, this one included.
+  init(flowsMax: Int, workers: Int = 1) {
+    self.workers = workers
     rulesMax = Configuration.forwardCountMax + flowsMax
     figuresBase = .allocate(capacity: rulesMax)
   }
@@ -83,17 +91,21 @@ package struct RuleBook: ~Copyable {
   }
 
   /// Takes a new set of rules, at most `Configuration.forwardCountMax`.
+  /// - Parameter counts: what all workers count together, one for each rule, or empty; a rule that has
+  ///   not changed keeps its own.
   /// - Returns: slots whose flows are to be cut now.
   mutating func install(
-    _ rules: [ForwardRule], drainTimeout: Interval, at now: MonotonicInstant
+    _ rules: [ForwardRule], counts: [(any SharedCount)?] = [], drainTimeout: Interval,
+    at now: MonotonicInstant
   ) -> [UInt32] {
     precondition(rules.count <= Configuration.forwardCountMax, "rule count")
+    precondition(counts.isEmpty || counts.count == rules.count, "a count for each rule")
     let kept = unchanged(rules)
     let cut = retireAll(but: Set(kept.compactMap(\.self)), drainTimeout: drainTimeout, at: now)
     var patterns: [PassiveSocketTable.Entry] = []
     sockets.removeAll()
-    for (rule, known) in zip(rules, kept) {
-      let slot = known ?? open(rule)
+    for (number, (rule, known)) in zip(rules, kept).enumerated() {
+      let slot = known ?? open(rule, counts.isEmpty ? nil : counts[number])
       entries[Int(slot)]?.rule.line = rule.line
       for pattern in rule.listen {
         let number = UInt32(sockets.count)
@@ -140,23 +152,26 @@ package struct RuleBook: ~Copyable {
     return cut
   }
 
-  private mutating func open(_ rule: ForwardRule) -> UInt32 {
+  private mutating func open(_ rule: ForwardRule, _ count: (any SharedCount)?) -> UInt32 {
     var entry = Entry(rule: rule)
     if case .name(let name) = rule.target.host { entry.resolved = names[name] ?? [] }
     let slot: UInt32
     if let free = vacant.popLast() {
       slot = free
       entries[Int(free)] = entry
+      shared[Int(free)] = count
     } else {
       slot = UInt32(entries.count)
       entries.append(entry)
+      shared.append(count)
       precondition(entries.count <= rulesMax, "a retired rule has flows")
     }
     (figuresBase + Int(slot)).initialize(
       to: RuleFigures(
         connectTimeout: rule.connectTimeout, idleTimeout: rule.idleTimeout,
         udpTimeout: rule.udpTimeout, keepalive: rule.keepalive ?? .zero,
-        activeMax: rule.maxConnections ?? .max, halfOpenMax: rule.maxHalfOpen,
+        activeMax: rule.maxConnections ?? .max,
+        halfOpenMax: max(1, rule.maxHalfOpen / workers),
         congestion: CongestionControl.Algorithm(rule.congestion)))
     return slot
   }
@@ -171,9 +186,39 @@ package struct RuleBook: ~Copyable {
     }
   }
 
+  /// Whether the rule has as many flows as it may have, on all workers together.
+  func isFull(_ slot: UInt32) -> Bool {
+    let figures = figures(slot).pointee
+    guard figures.activeMax != .max else { return false }
+    return (shared[Int(slot)]?.value ?? figures.active) >= figures.activeMax
+  }
+
+  /// A flow of the rule begins.
+  /// - Returns: false when it may not: another worker's flow took the last place since `isFull`.
+  func flowBegins(_ slot: UInt32) -> Bool {
+    let figures = figures(slot)
+    if let count = shared[Int(slot)], !count.add(within: figures.pointee.activeMax) { return false }
+    figures.pointee.held += 1
+    figures.pointee.acceptedTotal += 1
+    return true
+  }
+
+  /// A flow of the rule went to rest in TIME-WAIT, where it does not count.
+  func flowRests(_ slot: UInt32) {
+    figures(slot).pointee.resting += 1
+    shared[Int(slot)]?.subtract()
+  }
+
+  /// A flow rests no more: it ends next.
+  func flowLeavesRest(_ slot: UInt32) {
+    figures(slot).pointee.resting -= 1
+    shared[Int(slot)]?.add()
+  }
+
   /// A flow of the rule ended.
   mutating func flowEnded(_ slot: UInt32) {
     figures(slot).pointee.held -= 1
+    shared[Int(slot)]?.subtract()
     collect(slot)
   }
 
@@ -184,6 +229,7 @@ package struct RuleBook: ~Copyable {
       return false
     }
     entries[Int(slot)] = nil
+    shared[Int(slot)] = nil
     vacant.append(slot)
     return true
   }

@@ -6,8 +6,9 @@ import Wire
 // Clients that have not answered us yet, and what is done when they are too many.
 //
 // A SYN costs a slot, a socket and a connection at the target before its sender has shown that he
-// receives at his address. How many such flows a rule may have is bounded by `max_half_open`, and all
-// rules together by a quarter of the flow table. Beyond, a SYN is answered by a cookie (`SYNCookies`)
+// receives at his address. How many such flows a rule may have is bounded by `max_half_open`, divided by
+// the number of workers (one at least; the hash spreads clients evenly, and who comes beyond the bound
+// is served all the same), and all rules together by a quarter of the flow table. Beyond, a SYN is answered by a cookie (`SYNCookies`)
 // and forgotten: the target is dialled when the cookie comes back, and by then the client believes to
 // be connected, so that a failed dial can only be told by a reset. That is the one case in which a
 // client is answered before its target has.

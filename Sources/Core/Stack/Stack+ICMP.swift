@@ -28,7 +28,12 @@ extension Stack {
     let span = arrival.octets.bytes
     let known = arrival.virtio.vouchesForChecksum
     do throws(DropReason) {
-      switch try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known) {
+      let message = try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known)
+      if let quoted = message.quoted, let home = otherHome(quoted.tuple) {
+        handOver(arrival, to: home)
+        return
+      }
+      switch message {
       case .echoRequest:
         // One answer to each question, no longer than it: no amplifier, and so no limit.
         try ICMPResponder.echoReply(

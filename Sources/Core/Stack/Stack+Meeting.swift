@@ -35,8 +35,7 @@ extension Stack {
   func meet(_ tuple: FiveTuple) -> Meeting {
     guard let socket = rules.passiveSocket(for: tuple) else { return .nobody }
     let rule = socket.rule
-    let figures = rules.figures(rule).pointee
-    guard figures.active < figures.activeMax else { return .full(rule) }
+    guard !rules.isFull(rule) else { return .full(rule) }
     guard let entry = rules.entries[Int(rule)] else { return .nobody }
     let port = entry.rule.target.port(for: tuple.virtualPort, in: socket.ports)
     guard let target = dialTarget(entry, virtual: tuple.virtual, port: port, from: 0) else {

@@ -16,7 +16,7 @@ import Wire
 struct Arrival {
   var packet: ParsedPacket
   var virtio: VirtioNetHeader
-  /// The IP packet, without the virtio-net header.
+  /// The IP packet, without the virtio-net header, which lies in front of it.
   var octets: UnsafeRawBufferPointer
 
   var payload: Slice {
@@ -35,11 +35,10 @@ extension Stack {
     counters.octetsReceived += UInt64(frame.count)
     do {
       let arrival = try parse(frame)
-      if case .fragment = arrival.packet.transport {
-        guard let whole = try reassemble(arrival, at: now) else { return }
-        var joined = try parse(whole)
-        joined.packet.ip.dontFragment = false  // its sender has fragmented it already
-        sort(joined, at: now)
+      if let home = otherHome(of: arrival) {
+        handOver(arrival, to: home)
+      } else if case .fragment = arrival.packet.transport {
+        try fragmentArrives(arrival, at: now)
       } else {
         sort(arrival, at: now)
       }
@@ -48,7 +47,20 @@ extension Stack {
     }
   }
 
-  private mutating func sort(_ arrival: Arrival, at now: MonotonicInstant) {
+  mutating func fragmentArrives(
+    _ arrival: Arrival, at now: MonotonicInstant
+  ) throws(DropReason) {
+    guard let whole = try reassemble(arrival, at: now) else { return }
+    var joined = try parse(whole)
+    joined.packet.ip.dontFragment = false  // its sender has fragmented it already
+    if let home = otherHome(of: joined) {
+      handOver(joined, to: home, wasFragmented: true)
+    } else {
+      sort(joined, at: now)
+    }
+  }
+
+  mutating func sort(_ arrival: Arrival, at now: MonotonicInstant) {
     switch arrival.packet.transport {
     case .tcp(let header): tcpArrives(arrival, header, at: now)
     case .udp(let header): udpArrives(arrival, header, at: now)
@@ -58,7 +70,7 @@ extension Stack {
     }
   }
 
-  private func parse(_ frame: UnsafeRawBufferPointer) throws(DropReason) -> Arrival {
+  func parse(_ frame: UnsafeRawBufferPointer) throws(DropReason) -> Arrival {
     let span = frame.bytes
     let virtio = try VirtioNetHeader(parsing: span)
     let octets = UnsafeRawBufferPointer(rebasing: frame[VirtioNetHeader.octets...])

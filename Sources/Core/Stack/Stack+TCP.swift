@@ -77,7 +77,7 @@ extension Stack {
     if outcome.contains(.timeWait) {
       flows[slot].marks.insert(.timeWait)
       timeWaitCount += 1
-      rules.figures(flows[slot].rule).pointee.resting += 1
+      rules.flowRests(flows[slot].rule)
       yieldLast(slot)
       conclude(slot, .finished)
       over(slot)
@@ -199,7 +199,7 @@ extension Stack {
     guard flows[slot].marks.contains(.timeWait) else { return }
     flows[slot].marks.remove(.timeWait)
     timeWaitCount -= 1
-    rules.figures(flows[slot].rule).pointee.resting -= 1
+    rules.flowLeavesRest(flows[slot].rule)
   }
 
   mutating func leaveDialing(_ slot: UInt32) {

@@ -4,6 +4,7 @@ import ICMP
 import Primitives
 import Relay
 import SocketTable
+import Steering
 import TCP
 import UDP
 import Wire
@@ -33,7 +34,7 @@ package struct StackSettings: Sendable {
   package var offloadsChecksum: Bool
   /// The device segments packets with ECN's flags too, which takes `offloadsSegmentation`.
   package var offloadsECN = true
-  /// The bound on payload kept for all flows together.
+  /// The bound on payload kept for all flows of this worker together.
   package var bufferOctetsMax = 512 << 20
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
   package var udpSessionsMax: Int
@@ -50,6 +51,12 @@ package struct StackSettings: Sendable {
   package var ownPrefixes: [IPPrefix] = []
   /// The device's own addresses, which the host answers for, and which may be targets.
   package var ownAddresses: [IPAddress] = []
+  /// Where flows live, when there are several workers.
+  package var steering: Steering?
+  /// Which of them this one is.
+  package var worker = 0
+  /// What all workers count together, one for each rule of the first set; empty with one worker.
+  package var counts: [(any SharedCount)?] = []
 
   var rejectsUnmatched: Bool {
     switch unmatched {
@@ -92,6 +99,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var refusals: UInt64 = 0
   package var echoReplies: UInt64 = 0
   package var icmpErrors: UInt64 = 0
+  /// Packets that belong to another worker.
+  package var handedOver: UInt64 = 0
 }
 
 package struct Stack: ~Copyable {
@@ -119,7 +128,9 @@ package struct Stack: ~Copyable {
   var wheel: TimingWheel
   var quotes: Slab<QuotedPacket>
   var fragments: Reassembler
-  var icmpLimiter = TokenBucket(perSecond: 1000, burst: 200)
+  var icmpLimiter: TokenBucket
+  /// This turn's packets that belong to other workers, see Stack+Strays.
+  package internal(set) var strays: [Stray] = []
   /// Flows that want something, each once: a ring as long as the flow table.
   let queue: UnsafeMutablePointer<UInt32>
   var queueHead = 0
@@ -155,7 +166,11 @@ package struct Stack: ~Copyable {
   ) {
     self.settings = settings
     capacity = max(1, settings.maxFlows)
-    rules = RuleBook(flowsMax: capacity)
+    let workers = settings.steering?.workers ?? 1
+    rules = RuleBook(flowsMax: capacity, workers: workers)
+    fragments = Reassembler(limits: ReassemblyLimits(workers: workers))
+    icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
+    if workers > 1 { strays.reserveCapacity(Self.straysMax) }
     ownPrefixes = OwnPrefixes(settings.ownPrefixes, except: settings.ownAddresses)
     memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
     tcpSettings = Self.tcpSettings(settings)
@@ -180,7 +195,8 @@ package struct Stack: ~Copyable {
     quotes = Slab(
       capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
-    _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
+    _ = rules.install(
+      newRules, counts: settings.counts, drainTimeout: settings.drainTimeout, at: now)
   }
 
   deinit {
@@ -207,13 +223,16 @@ package struct Stack: ~Copyable {
   }
 
   /// Takes a new set of rules, all at once; running flows keep theirs.
+  /// - Parameter counts: what all workers count together, one for each rule; empty with one worker.
   package mutating func install(
-    _ newRules: [ForwardRule], unmatched: UnmatchedPolicy, drainTimeout: Interval,
-    at now: MonotonicInstant
+    _ newRules: [ForwardRule], counts: [(any SharedCount)?] = [], unmatched: UnmatchedPolicy,
+    drainTimeout: Interval, at now: MonotonicInstant
   ) {
     settings.unmatched = unmatched
     settings.drainTimeout = drainTimeout
-    for slot in rules.install(newRules, drainTimeout: drainTimeout, at: now) { cut(rule: slot) }
+    for slot in rules.install(newRules, counts: counts, drainTimeout: drainTimeout, at: now) {
+      cut(rule: slot)
+    }
   }
 
   /// A host name's newest answer.
@@ -257,20 +276,19 @@ package struct Stack: ~Copyable {
     return nil
   }
 
-  /// Takes a slot; nil when the table is full. A living slot's generation is odd.
+  /// Takes a slot; nil when the table is full, or the rule's last place went to another worker's flow
+  /// between `meet` and now. A living slot's generation is odd.
   mutating func open(
     _ tuple: FiveTuple, hash value: UInt32, rule: UInt32,
     target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
     if flows.available == 0, !evictResting() { return nil }
+    guard rules.flowBegins(rule) else { return nil }
     guard let slot = flows.take(Flow(tuple: tuple, target: target, rule: rule, at: now)) else {
-      return nil
+      preconditionFailure("a slot was available")
     }
     generations[Int(slot)] &+= 1
     index.insert(value, slot)
-    let figures = rules.figures(rule)
-    figures.pointee.held += 1
-    figures.pointee.acceptedTotal += 1
     return slot
   }
 

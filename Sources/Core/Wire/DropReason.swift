@@ -11,6 +11,7 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case badOffloadHeader
   case deviceWriteFailed
   case frameQueueFull
+  case handOverFull
 
   // IP.
   case truncatedHeader
@@ -76,6 +77,7 @@ extension DropReason {
     case .badOffloadHeader: "bad-offload-header"
     case .deviceWriteFailed: "device-write-failed"
     case .frameQueueFull: "frame-queue-full"
+    case .handOverFull: "hand-over-full"
     case .truncatedHeader: "truncated-header"
     case .badVersion: "bad-version"
     case .badHeaderLength: "bad-header-length"
@@ -131,6 +133,7 @@ extension DropReason {
     case .badOffloadHeader: "the virtio-net header is cut short or contradicts its packet"
     case .deviceWriteFailed: "the device refused a packet of ours"
     case .frameQueueFull: "an answer found no room among the packets waiting for the device"
+    case .handOverFull: "too many packets wait for the worker that this one belongs to"
     case .truncatedHeader: "the packet ends inside a header"
     case .badVersion: "the IP version is neither 4 nor 6"
     case .badHeaderLength: "a header states a length under its minimum or beyond its packet"

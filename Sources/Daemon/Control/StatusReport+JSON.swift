@@ -17,6 +17,7 @@ extension StatusReport {
       json.member("uptime_ms", uptime.milliseconds)
       json.member("flow_count", flowCount)
       json.member("flow_count_max", identity.flowCountMax)
+      json.member("workers", workers.count)
       json.key("reloads")
       json.object { json in
         json.member("applied", reloads.applied)
@@ -64,6 +65,7 @@ extension StatusReport {
       json.member("protocol", flow.tuple.transport.description)
       json.member("client", flow.tuple.client.endpoint(port: flow.tuple.clientPort))
       json.member("virtual", flow.tuple.virtual.endpoint(port: flow.tuple.virtualPort))
+      json.member("worker", flow.worker)
       json.member("rule", flow.rule)
       json.member("target", flow.target)
       json.member("state", flow.state)

@@ -1,9 +1,9 @@
 // What the daemon says about itself: the one model behind the page, the metrics and the JSON.
 //
 // A report is taken at one moment from every worker and from the supervisor, and then only read.
-// Several workers' numbers are joined here: counters and drops by name, rules by name as far as
-// metrics are concerned (a reload can keep a retired rule beside its successor of the same name, and
-// a metric may not repeat its labels). Rules and flows are listed as the workers gave them.
+// Several workers' numbers are joined here: counters and drops by name, rules by what is said of them
+// (a reload can keep a retired rule beside its successor of the same name), and by name alone as far as
+// metrics are concerned, which may not repeat their labels. Flows are listed newest first.
 
 import Primitives
 import Worker
@@ -72,8 +72,33 @@ extension StatusReport {
   }
 
   var flowCount: Int { workers.reduce(0) { $0 + $1.flowCount } }
-  var flows: [FlowSummary] { workers.flatMap(\.flows) }
-  var rules: [RuleSummary] { workers.flatMap(\.rules) }
+
+  /// The newest flows of all workers, as many as a snapshot lists.
+  var flows: [FlowSummary] {
+    guard workers.count > 1 else { return workers.first?.flows ?? [] }
+    let all = workers.flatMap(\.flows).sorted { $0.age < $1.age }
+    return Array(all.prefix(WorkerSnapshot.flowsMax))
+  }
+
+  /// Rules in the first worker's order, those that only others still have behind them; their numbers
+  /// summed.
+  var rules: [RuleSummary] {
+    guard workers.count > 1 else { return workers.first?.rules ?? [] }
+    var sums: [RuleSummary] = []
+    var places: [[String]: Int] = [:]
+    for worker in workers {
+      for rule in worker.rules {
+        let key = [rule.name, rule.listen, rule.target, rule.retired ? "retired" : ""]
+        if let place = places[key] {
+          sums[place].add(rule)
+        } else {
+          places[key] = sums.count
+          sums.append(rule)
+        }
+      }
+    }
+    return sums
+  }
 
   /// Counters in the workers' order, summed over workers.
   var counters: [Counter] {
@@ -121,5 +146,15 @@ extension StatusReport {
       totals[place].octetsDown &+= rule.octetsDown
     }
     return totals
+  }
+}
+
+extension RuleSummary {
+  fileprivate mutating func add(_ other: RuleSummary) {
+    activeFlows += other.activeFlows
+    acceptedTotal &+= other.acceptedTotal
+    refusedTotal &+= other.refusedTotal
+    octetsUp &+= other.octetsUp
+    octetsDown &+= other.octetsDown
   }
 }

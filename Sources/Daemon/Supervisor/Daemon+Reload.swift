@@ -76,7 +76,8 @@ extension Daemon {
     output.follow(new.daemon.log)
     post(
       .install(
-        rules: new.forwards, unmatched: new.daemon.unmatched,
+        rules: new.forwards, counts: sharedCounts(of: new, workers: workers.count),
+        unmatched: new.daemon.unmatched,
         drainTimeout: new.daemon.drainTimeout))
     if let mtu { post(.mtu(mtu)) }
     postOwnPrefixes()

@@ -1,12 +1,13 @@
 // The daemon's life: what is opened in which order, and taken down in the opposite one.
 //
-//   configuration → device with addresses and routes → workers → status server → privileges → ready
+//   configuration → device with addresses and routes → workers → status server → privileges
+//   → workers' threads → ready
 //
 // Nothing is half started: a step that fails takes down what the earlier ones made and says why in
 // one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
 // that cannot go on is told to `workerFailed`, which ends the daemon. Reloads are in Daemon+Reload,
 // routes that outlive their rules in Daemon+Routes,
-// what the device loses meanwhile in Daemon+Device. Multi-queue devices are left out for now: one queue, one worker.
+// what the device loses meanwhile in Daemon+Device.
 
 import Configuration
 import Control
@@ -14,12 +15,14 @@ import Glibc
 import Kernel
 import Logging
 import Primitives
+import Stack
 import TunDevice
 import Worker
 
 actor Daemon {
-  /// Descriptors besides those of flows: device, epolls, log, status connections, configuration.
-  private static let reservedDescriptors = 256
+  /// Descriptors besides those of flows: log, status connections, configuration, and four of each
+  /// worker.
+  private static func reservedDescriptors(workers: Int) -> Int { max(256, 128 + 4 * workers) }
 
   let path: String
   let output: LogOutput
@@ -31,7 +34,7 @@ actor Daemon {
   private let workerFailed: @Sendable (WorkerFailure) -> Void
   private var identity: StatusReport.Identity
   private let startedAt = MonotonicClock.now()
-  private var workers: [WorkerHandle] = []
+  private(set) var workers: [WorkerHandle] = []
   private var control: ControlServer?
 
   /// What runs now.
@@ -106,10 +109,11 @@ actor Daemon {
       }
       return account
     }
-    let openFiles = try raiseDescriptorBound()
-    let queue = try await keeper.open(configuration)
+    let queues = configuration.workers(cores: Thread.processors)
+    let openFiles = try raiseDescriptorBound(workers: queues)
+    let opened = try await keeper.open(configuration, queues: queues)
     try await startDeviceWatch()
-    try startWorker(queue, maxFlows: identity.flowCountMax)
+    try makeWorkers(opened)
     let endpoints = ControlEndpoints(
       status: configuration.daemon.status, control: configuration.daemon.control,
       owner: account?.owner)
@@ -123,10 +127,12 @@ actor Daemon {
         }, log: output.logger("control"))
     }
     if let account { try await keeper.dropPrivileges(to: account.name) }
+    try await keeper.start(workers)
     await resolver.watch(hostNames(of: configuration))
-    tellBound(openFiles)
+    tellBound(openFiles, workers: queues)
     var fields: Logger.Metadata = [
       "version": "\(portferryVersion)", "device": "\(configuration.device.name)",
+      "workers": "\(workers.count)",
       "rules": "\(configuration.forwards.count)",
     ]
     if let page = configuration.pageURL { fields["page"] = "\(page)" }
@@ -137,16 +143,17 @@ actor Daemon {
   /// Sets how many flows there are descriptors for, at most those configured.
   ///
   /// - Returns: how many open files are allowed.
-  private func raiseDescriptorBound() throws(SystemError) -> Int {
+  private func raiseDescriptorBound(workers: Int) throws(SystemError) -> Int {
     let flows = configuration.daemon.maxFlows
-    let granted = try ResourceLimits.raiseOpenFiles(to: flows + Self.reservedDescriptors)
-    identity.flowCountMax = min(flows, max(1, granted - Self.reservedDescriptors))
+    let reserved = Self.reservedDescriptors(workers: workers)
+    let granted = try ResourceLimits.raiseOpenFiles(to: flows + reserved)
+    identity.flowCountMax = min(flows, max(workers, granted - reserved))
     return granted
   }
 
   /// Not before the start has succeeded: a failure is one sentence.
-  private func tellBound(_ granted: Int) {
-    let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors
+  private func tellBound(_ granted: Int, workers: Int) {
+    let wanted = configuration.daemon.maxFlows + Self.reservedDescriptors(workers: workers)
     guard granted < wanted else { return }
     log.warning(
       "fewer open files are allowed than daemon.max_flows needs: new clients wait when those are used",
@@ -155,20 +162,31 @@ actor Daemon {
       ])
   }
 
-  private func startWorker(
-    _ queue: consuming TunQueue, maxFlows: Int
-  ) throws(SystemError) {
-    let settings = WorkerSettings(
-      mtu: configuration.device.mtu, maxFlows: maxFlows,
-      unmatched: configuration.daemon.unmatched, drainTimeout: configuration.daemon.drainTimeout,
-      seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
-      ownAddresses: plan.addresses.map(\.address))
-    let worker = try WorkerHandle(
-      settings: settings, rules: configuration.forwards, queue: queue,
-      log: output.logger("worker"), didFail: workerFailed)
-    try worker.start()
-    workers.append(worker)
-    audience.add(worker)
+  /// Makes a worker for each queue; the keeper starts their threads: packets and messages wait until
+  /// then. Flows are divided evenly: a flow table is one worker's own, and so are its descriptors.
+  private func makeWorkers(_ opened: consuming DeviceKeeper.Opened) throws(SystemError) {
+    let count = opened.device.queueCount
+    let maxFlows = identity.flowCountMax
+    var handOvers: [HandOver] = []
+    if opened.steering != nil { for _ in 0..<count { handOvers.append(try HandOver()) } }
+    let counts = sharedCounts(of: configuration, workers: count)
+    for number in 0..<count {
+      let settings = WorkerSettings(
+        mtu: configuration.device.mtu,
+        maxFlows: max(1, maxFlows / count + (number < maxFlows % count ? 1 : 0)),
+        unmatched: configuration.daemon.unmatched,
+        drainTimeout: configuration.daemon.drainTimeout,
+        seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
+        ownAddresses: plan.addresses.map(\.address),
+        place: opened.steering.map {
+          WorkerPlace(steering: $0, number: number, handOvers: handOvers, counts: counts)
+        })
+      let worker = try WorkerHandle(
+        settings: settings, rules: configuration.forwards, queue: opened.device.takeQueue(number),
+        log: output.logger("worker"), didFail: workerFailed)
+      workers.append(worker)
+      audience.add(worker)
+    }
   }
 
   /// Ends the daemon: everything that it added is gone when this returns.
@@ -234,6 +252,12 @@ extension Daemon {
     }
     return snapshots
   }
+}
+
+/// What the workers count together for rules with a bound of connections; empty for one worker.
+func sharedCounts(of configuration: Configuration, workers: Int) -> [(any SharedCount)?] {
+  guard workers > 1 else { return [] }
+  return configuration.forwards.map { $0.maxConnections == nil ? nil : AtomicCount() }
 }
 
 /// The host names that rules lead to.

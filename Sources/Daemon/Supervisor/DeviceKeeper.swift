@@ -1,7 +1,7 @@
 // The device and the host's side of it: made, changed by reloads, taken back.
 //
-// Runs on a thread of its own, the one that keeps CAP_NET_ADMIN when root is given up. It remembers
-// what it added and removes that only: what the host had, it keeps. What is missing is found by listing
+// Runs on a thread of its own, which keeps CAP_NET_ADMIN when root is given up and then starts the
+// workers' threads, which have it from there. It remembers what it added and removes that only: what the host had, it keeps. What is missing is found by listing
 // what the device has, never by what it was given once: others may have changed it. A change first adds
 // what is missing, which can fail and is undone then, and afterwards removes what is left over, where a
 // failure is logged and leaves something behind. A device that is not kept takes its addresses and routes
@@ -13,8 +13,10 @@ import Kernel
 import Logging
 import Netlink
 import Primitives
+import Steering
 import TunDevice
 import Wire
+import Worker
 
 actor DeviceKeeper {
   /// Packets that wait in the device for a worker before the kernel drops.
@@ -40,15 +42,20 @@ actor DeviceKeeper {
     executor = try ThreadExecutor(name: "ferry-device")
   }
 
-  /// Makes the device as configured, up and routed, and hands over its one queue.
+  /// A device with its queues, and where flows live when there are several.
+  struct Opened: ~Copyable, Sendable {
+    var device: TunDevice
+    let steering: Steering?
+  }
+
+  /// Makes the device as configured, up and routed, and hands over its queues.
   ///
-  /// The queue is the device's life: close it and, unless it is kept, the device is gone.
-  func open(_ configuration: Configuration) throws -> TunQueue {
+  /// The queues are the device's life: close them and, unless it is kept, the device is gone.
+  /// - Parameter queues: wanted; where the kernel refuses several, there is one.
+  func open(_ configuration: Configuration, queues: Int) throws -> Opened {
     let wanted = configuration.device
-    var device = try TunDevice.open(
-      name: wanted.name, namespace: wanted.netns, queues: 1, offload: wanted.offload,
-      keep: wanted.keep)
-    let queue = device.takeQueue(0)
+    let device = try openTun(wanted, queues: queues)
+    let steering = try steer(device)
     interfaceIndex = device.interfaceIndex
     namespace = wanted.netns
     keep = wanted.keep
@@ -72,10 +79,52 @@ actor DeviceKeeper {
       "device is up",
       metadata: [
         "device": "\(wanted.name)", "mtu": "\(plan.mtu)", "offload": "\(device.features)",
+        "queues": "\(device.queueCount)",
         "addresses": "\(excerpt(of: added.addresses))",
         "routes": "\(excerpt(of: added.prefixes))",
       ])
-    return queue
+    return Opened(device: device, steering: steering)
+  }
+
+  private func openTun(
+    _ wanted: DeviceConfiguration, queues: Int
+  ) throws(TunDeviceError) -> TunDevice {
+    func open(_ queues: Int) throws(TunDeviceError) -> TunDevice {
+      try TunDevice.open(
+        name: wanted.name, namespace: wanted.netns, queues: queues, offload: wanted.offload,
+        keep: wanted.keep)
+    }
+    do throws(TunDeviceError) {
+      return try open(queues)
+    } catch {
+      switch error {
+      case .driverTooOld, .tooManyQueues, .system: guard queues > 1 else { throw error }
+      case .missingDeviceNode, .notPermitted, .nameBusy, .badName, .namespace: throw error
+      }
+      let device = try open(1)
+      log.warning(
+        "the kernel refuses several queues; going on with one, and one worker",
+        metadata: ["queues": "\(queues)", "error": "\(error)"])
+      return device
+    }
+  }
+
+  /// Tells the kernel which queue a flow's packets belong to.
+  ///
+  /// - Returns: where flows live; nil with one queue.
+  private func steer(_ device: borrowing TunDevice) throws(SystemError) -> Steering? {
+    guard device.queueCount > 1 else { return nil }
+    let steering = Steering(
+      workers: device.queueCount, seed: (try Entropy.word(), try Entropy.word()))
+    do throws(SystemError) {
+      try device.steer(by: try SocketFilter(SteeringProgram.assemble(steering).map(\.word)))
+    } catch {
+      device.steerByKernel()
+      log.warning(
+        "the kernel steers packets its own way; what comes to the wrong worker is handed over",
+        metadata: ["queues": "\(device.queueCount)", "error": "\(error)"])
+    }
+    return steering
   }
 
   /// Waits, a second at most, until the kernel delivers to every address of the device: before that it
@@ -159,9 +208,25 @@ actor DeviceKeeper {
     remove(except: DeviceContent())
   }
 
-  /// Gives up root for good; this thread keeps what changing the device needs.
+  /// Gives up root for good; this thread keeps what changing the device needs, and so do the workers'
+  /// threads, which it starts afterwards.
   func dropPrivileges(to user: String) throws(PrivilegesError) {
     try Privileges.drop(toUser: user, keeping: [.administerNetwork])
+  }
+
+  /// Starts the workers' threads from this one, so that they have what it kept: CAP_NET_ADMIN and no
+  /// more, nothing inheritable or ambient, and no way to gain more.
+  ///
+  /// Workers need it to have a stalled target's socket take more than `net.core.wmem_max`
+  /// (`TargetSocket.raiseSendBuffer`); without it the client of a target that takes nothing for some
+  /// fifteen minutes gives up. The other way would be that workers ask this thread to. That keeps the
+  /// capability from no attacker: threads share their memory, and who runs code of his own in one
+  /// runs it in all. It would add a protocol about descriptors that may be closed, and name another
+  /// socket, by the time that it is served, and it would have a stalled flow wait for whatever this
+  /// thread does, such as to repair the device. A worker makes one privileged call, on its own
+  /// socket. It never had more than this capability, not even between the change of user and now.
+  func start(_ workers: [WorkerHandle]) throws(SystemError) {
+    for worker in workers { try worker.start() }
   }
 
   /// Work that waits, such as for the end of a thread.

@@ -1,26 +1,38 @@
 import Configuration
 import Kernel
 import Logging
+import Primitives
 import Synchronization
 import TunDevice
 
-// A worker from outside. The loop is made here, so that whatever can fail fails before anything runs,
-// and then moved to its own thread; from then on only the mailbox reaches it.
+// A worker from outside: from its start on, only the mailbox reaches it.
+//
+// The loop is made on its own thread, so that its memory comes from a part of the heap that no other
+// worker writes to; `start` waits until that has been done, so that whatever can fail has failed before
+// anything is said to run.
 
 /// A worker as the rest of the daemon has it: a thread that owns a queue of the device, and a
 /// mailbox.
 package final class WorkerHandle: Sendable {
+  /// What a loop is made of.
+  private struct Parts: ~Copyable, Sendable {
+    let settings: WorkerSettings
+    let rules: [ForwardRule]
+    let queue: TunQueue
+    let log: Logger
+  }
+
   private struct Parked: ~Copyable {
-    var loop: WorkerLoop?
+    var parts: Parts?
     var thread: Thread?
   }
 
   private let mailbox: Mailbox
   private let parked: Mutex<Parked>
-
+  private let name: String
   private let didFail: @Sendable (WorkerFailure) -> Void
 
-  /// Makes a worker that does not run yet. Packets wait in the device's queue.
+  /// A worker that does not run yet. Packets wait in the device's queue, and messages in the mailbox.
   ///
   /// - Parameter didFail: called on the worker's thread, at most once, when the worker has ended
   ///   without being told to; the callee must not wait.
@@ -29,36 +41,62 @@ package final class WorkerHandle: Sendable {
     didFail: @escaping @Sendable (WorkerFailure) -> Void
   ) throws(SystemError) {
     self.didFail = didFail
-    let mailbox = try Mailbox()
-    self.mailbox = mailbox
-    let loop = try WorkerLoop(
-      settings: settings, rules: rules, queue: queue, mailbox: mailbox, log: log)
-    parked = Mutex(Parked(loop: loop, thread: nil))
+    name = "ferry-worker-\(settings.place?.number ?? 0)"
+    mailbox = try Mailbox()
+    parked = Mutex(
+      Parked(parts: Parts(settings: settings, rules: rules, queue: queue, log: log), thread: nil))
   }
 
-  /// Starts the worker's thread.
+  /// Starts the worker's thread, with the capabilities of the thread that calls, and waits until the
+  /// worker is about to make its first turn.
   package func start() throws(SystemError) {
-    let didFail = didFail
-    let result = parked.withLock { parked -> SystemError? in
-      guard let loop = parked.loop.take() else { return nil }
+    guard let parts = parked.withLock({ $0.parts.take() }) else { return }
+    let outcome = try StartOutcome()
+    var thread: Thread? = try Thread.spawn(name: name, parts) { [mailbox, didFail] parts in
       do throws(SystemError) {
-        parked.thread = try Thread.spawn(name: "portferry-worker", loop) { loop in
-          var loop = loop
-          if let failure = loop.run() { didFail(failure) }
-        }
-        return nil
+        var loop = try WorkerLoop(
+          settings: parts.settings, rules: parts.rules, queue: parts.queue, mailbox: mailbox,
+          log: parts.log)
+        outcome.tell(nil)
+        if let failure = loop.run() { didFail(failure) }
       } catch {
-        return error
+        mailbox.close()
+        outcome.tell(error)
       }
     }
-    if let result { throw result }
+    if let error = try outcome.wait() { throw error }
+    parked.withLock { $0.thread = thread.take() }
   }
 
   package func post(_ message: WorkerMessage) { mailbox.post(message) }
 
-  /// Waits until the worker has returned, after `.stop`.
+  /// Waits until the worker has returned, after `.stop`. One that was never started returns at once,
+  /// and answers nobody.
   package func join() {
-    let thread = parked.withLock { $0.thread.take() }
+    let thread = parked.withLock { parked -> Thread? in
+      if parked.parts.take() != nil { mailbox.close() }
+      return parked.thread.take()
+    }
     thread?.join()
+  }
+}
+
+/// What a thread says, once, to the one that started it.
+private final class StartOutcome: Sendable {
+  private let error = Mutex<SystemError?>(nil)
+  private let told: EventCounter
+
+  init() throws(SystemError) { told = try EventCounter() }
+
+  func tell(_ error: SystemError?) {
+    self.error.withLock { $0 = error }
+    told.signal()
+  }
+
+  func wait() throws(SystemError) -> SystemError? {
+    var epoll = try Epoll()
+    try epoll.add(told.number, token: 0, interests: .readable)
+    while told.drain() == 0 { _ = try epoll.wait(until: nil, now: MonotonicClock.now()) }
+    return error.withLock { $0 }
   }
 }

@@ -1,9 +1,31 @@
 import Configuration
 import Kernel
 import Primitives
+import Stack
+import Steering
 import Wire
 
 // What a worker and the rest of the daemon say to each other. Values only: nothing here is shared.
+
+/// One worker among several.
+package struct WorkerPlace: Sendable {
+  package var steering: Steering
+  /// 0..<steering.workers
+  package var number: Int
+  /// Of all workers, by number.
+  package var handOvers: [HandOver]
+  /// One for each rule.
+  package var counts: [(any SharedCount)?]
+
+  package init(
+    steering: Steering, number: Int, handOvers: [HandOver], counts: [(any SharedCount)?]
+  ) {
+    self.steering = steering
+    self.number = number
+    self.handOvers = handOvers
+    self.counts = counts
+  }
+}
 
 /// What a worker needs to know before it runs.
 package struct WorkerSettings: Sendable {
@@ -18,10 +40,13 @@ package struct WorkerSettings: Sendable {
   package var ownPrefixes: [IPPrefix]
   /// The device's own addresses, which may be targets all the same.
   package var ownAddresses: [IPAddress]
+  /// How many workers there are and which one this is; nil for the only one.
+  package var place: WorkerPlace?
 
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
-    seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [IPAddress] = []
+    seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [IPAddress] = [],
+    place: WorkerPlace? = nil
   ) {
     self.mtu = mtu
     self.maxFlows = maxFlows
@@ -30,12 +55,16 @@ package struct WorkerSettings: Sendable {
     self.seed = seed
     self.ownPrefixes = ownPrefixes
     self.ownAddresses = ownAddresses
+    self.place = place
   }
 }
 
 package enum WorkerMessage: Sendable {
-  /// New rules, all at once.
-  case install(rules: [ForwardRule], unmatched: UnmatchedPolicy, drainTimeout: Interval)
+  /// New rules, all at once; `counts` are what all workers count together, one for each rule, or empty
+  /// where there is one worker.
+  case install(
+    rules: [ForwardRule], counts: [(any SharedCount)?] = [], unmatched: UnmatchedPolicy,
+    drainTimeout: Interval)
   /// A host name's newest answer.
   case resolved(name: String, addresses: [IPAddress])
   case mtu(Int)
@@ -81,6 +110,8 @@ package struct WorkerSnapshot: Sendable {
 
 package struct FlowSummary: Sendable {
   package var tuple: FiveTuple
+  /// Where it lives: 0 for the first.
+  package var worker: Int
   package var rule: String
   package var target: String
   package var state: String
@@ -90,10 +121,11 @@ package struct FlowSummary: Sendable {
   package var idle: Interval
 
   package init(
-    tuple: FiveTuple, rule: String, target: String, state: String, octetsUp: UInt64,
-    octetsDown: UInt64, age: Interval, idle: Interval
+    tuple: FiveTuple, worker: Int = 0, rule: String, target: String, state: String,
+    octetsUp: UInt64, octetsDown: UInt64, age: Interval, idle: Interval
   ) {
     self.tuple = tuple
+    self.worker = worker
     self.rule = rule
     self.target = target
     self.state = state

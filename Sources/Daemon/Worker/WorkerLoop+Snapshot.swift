@@ -23,7 +23,7 @@ extension WorkerLoop {
     }
     let flows = stack.flowViews(limit: WorkerSnapshot.flowsMax, at: now).map { view in
       FlowSummary(
-        tuple: view.tuple, rule: names[view.rule] ?? "",
+        tuple: view.tuple, worker: number, rule: names[view.rule] ?? "",
         target: view.target.endpoint(port: view.targetPort), state: view.state,
         octetsUp: view.octetsUp, octetsDown: view.octetsDown, age: view.age, idle: view.idle)
     }
@@ -80,6 +80,10 @@ extension WorkerLoop {
       CounterSample(
         name: "refusals", help: "Packets refused because no rule or no flow is for them.",
         value: c.refusals),
+      CounterSample(
+        name: "packets_handed_over",
+        help: "Packets that came to one worker and were passed to the one they belong to.",
+        value: c.handedOver),
       CounterSample(
         name: "echo_replies", help: "Pings answered for covered addresses.", value: c.echoReplies),
       CounterSample(

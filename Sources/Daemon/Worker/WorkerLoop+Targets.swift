@@ -193,7 +193,8 @@ extension WorkerLoop {
   }
 
   /// Has a stalled target's socket take what is kept for it, so that it can be acknowledged. Best
-  /// effort: without the privilege the kernel's own bound stays.
+  /// effort: in a process that was started without CAP_NET_ADMIN, or in a user namespace, the
+  /// kernel's own bound stays.
   private mutating func relieve(_ slot: UInt32) {
     let octets = stack.beginRelief(slot)
     guard octets > 0 else { return }

@@ -3,14 +3,18 @@ import Kernel
 import Logging
 import Primitives
 import Stack
+import Steering
 import TunDevice
 import Wire
 
-// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows.
+// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. With
+// others it shares nothing that it writes: what one allocates, it allocates on its own thread, from
+// that thread's part of the heap. Packets that belong to another are handed over (HandOver).
 //
 // A turn
 //   1. waits until something is ready or the stack's next deadline;
 //   2. reads the device until it is empty or the batch is full, and hands each frame to the stack;
+//      so with what other workers handed over;
 //   3. first pass, target side: dials, writes what came from clients, passes on their FINs;
 //   4. second pass, client side: reads targets, sends to clients, closes and releases;
 //   5. goes on at once if anything is left to do, else waits again.
@@ -38,11 +42,20 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
 
   static let deviceToken = UInt64.max
   static let mailboxToken = UInt64.max - 1
+  static let handOverToken = UInt64.max - 2
+  /// Payload that all workers keep together, and one of them at least.
+  static let bufferOctetsMax = 512 << 20
+  static let bufferOctetsMin = 32 << 20
 
   var stack: Stack
   var epoll: Epoll
   let queue: TunQueue
   let mailbox: Mailbox
+  /// What others hand to this worker, and where it hands what is theirs; nothing where it is alone.
+  var received: HandOver.Reader?
+  let handOvers: [HandOver]
+  /// Among all workers, from 0.
+  let number: Int
   let log: Logger
   /// Whether the log's level wants a line per flow; looked up with each message, for a change of the
   /// level comes with one.
@@ -64,7 +77,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var refusedFrames = 0
   var lastAlarm = MonotonicInstant.zero
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
-  var failureLines = TokenBucket(perSecond: 10, burst: 50)
+  var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
   var failureLinesLeftOut = 0
 
@@ -86,6 +99,22 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     stackSettings.offloadsECN = features.contains(.tsoECN)
     stackSettings.ownPrefixes = settings.ownPrefixes
     stackSettings.ownAddresses = settings.ownAddresses
+    var workers = 1
+    if let place = settings.place {
+      workers = place.steering.workers
+      stackSettings.steering = place.steering
+      stackSettings.worker = place.number
+      stackSettings.counts = place.counts
+      let reader = HandOver.Reader(place.handOvers[place.number])
+      try epoll.add(reader.number, token: Self.handOverToken, interests: .readable)
+      received = consume reader
+    } else {
+      received = nil
+    }
+    handOvers = settings.place?.handOvers ?? []
+    number = settings.place?.number ?? 0
+    stackSettings.bufferOctetsMax = max(Self.bufferOctetsMin, Self.bufferOctetsMax / workers)
+    failureLines = TokenBucket(perSecond: max(1, 10 / workers), burst: max(1, 50 / workers))
     stack = Stack(settings: stackSettings, rules: rules, at: now)
     self.epoll = epoll
     self.queue = queue
@@ -120,6 +149,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     drainFrames()
     targetPass()
     clientPass()
+    received?.close()
     mailbox.close()
     return failure
   }
@@ -134,15 +164,19 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     let deadline = busy ? now : stack.nextDeadline()
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
+    var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
       switch token {
       case Self.deviceToken: deviceIsReadable = true
       case Self.mailboxToken: readMailbox()
+      case Self.handOverToken: isHanded = true
       default: targetEvent(token, readiness)
       }
     }
     if deviceIsReadable { readDevice() }
+    if isHanded { takeOver() }
+    if !stack.strays.isEmpty { handOver() }
     if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
     targetPass()
     clientPass()
@@ -191,6 +225,23 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     }
   }
 
+  /// Takes what other workers handed over.
+  private mutating func takeOver() {
+    received?.take()
+    while let (frame, wasFragmented) = received?.next() {
+      stack.takeOver(frame, wasFragmented: wasFragmented, at: now)
+      if stack.frames.count > FrameQueue.framesMax / 2 { drainFrames() }
+    }
+  }
+
+  /// Gives this turn's strays to the workers that they belong to.
+  private mutating func handOver() {
+    for stray in stack.strays where !handOvers[stray.worker].put(stray) {
+      stack.countDrop(.handOverFull)
+    }
+    stack.forgetStrays()
+  }
+
   /// Writes what the stack has put into its frame queue.
   mutating func drainFrames() {
     for index in 0..<stack.frames.count {
@@ -217,8 +268,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   private mutating func readMailbox() {
     for message in mailbox.take() {
       switch message {
-      case .install(let rules, let unmatched, let drainTimeout):
-        stack.install(rules, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
+      case .install(let rules, let counts, let unmatched, let drainTimeout):
+        stack.install(
+          rules, counts: counts, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
       case .resolved(let name, let addresses): stack.resolved(name, addresses)
       case .mtu(let mtu): stack.setMTU(mtu)
       case .ownPrefixes(let prefixes, let addresses):

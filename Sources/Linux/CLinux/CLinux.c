@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/errqueue.h>
 #include <linux/if.h>
@@ -154,6 +155,13 @@ int clinux_join_network_namespace(int descriptor) {
 
 int clinux_new_network_namespace(void) { return (int)answer(unshare(CLONE_NEWNET)); }
 
+int clinux_processors(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int)online : 1;
+}
+
 int clinux_name_thread(const char *name) { return -pthread_setname_np(pthread_self(), name); }
 
 int clinux_keep_capabilities(bool keep) {
@@ -253,6 +261,33 @@ int clinux_tun_set_offload(int descriptor, unsigned int mask) {
 
 int clinux_tun_set_persistent(int descriptor, bool persistent) {
   return (int)answer(ioctl(descriptor, TUNSETPERSIST, persistent ? 1UL : 0UL));
+}
+
+int clinux_tun_set_steering(int descriptor, int program) {
+  return (int)answer(ioctl(descriptor, TUNSETSTEERINGEBPF, &program));
+}
+
+int clinux_load_socket_filter(const void *instructions, unsigned int count) {
+  union bpf_attr attributes;
+  memset(&attributes, 0, sizeof attributes);
+  attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+  attributes.insns = (uint64_t)(uintptr_t)instructions;
+  attributes.insn_cnt = count;
+  attributes.license = (uint64_t)(uintptr_t) "";
+  memcpy(attributes.prog_name, "ferry_steering", 15);
+  return (int)answer(syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes));
+}
+
+int clinux_run_socket_filter(
+    int program, const void *frame, unsigned int octets, uint32_t *result) {
+  union bpf_attr attributes;
+  memset(&attributes, 0, sizeof attributes);
+  attributes.test.prog_fd = (uint32_t)program;
+  attributes.test.data_in = (uint64_t)(uintptr_t)frame;
+  attributes.test.data_size_in = octets;
+  int done = (int)answer(syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attributes, sizeof attributes));
+  *result = attributes.test.retval;
+  return done;
 }
 
 int clinux_query_link(const char *name, void *reply, size_t octets) {

@@ -3,7 +3,8 @@
 // The C library changes user and group in all threads, but capabilities belong to a thread: those
 // that run already lose every one of them, and new threads inherit their maker's. Hence: call this
 // on the thread that later needs the capabilities, before it starts others that need them. Packets are
-// carried without any; binding low ports, transparent sources and changes of the device need them.
+// carried without any; sockets that take more than `net.core.wmem_max`, low ports, transparent sources
+// and changes of the device need them.
 
 import CLinux
 import Glibc

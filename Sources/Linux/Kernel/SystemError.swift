@@ -24,6 +24,9 @@ package enum SystemCall: String, Sendable, BitwiseCopyable {
   case tunHeader = "TUNSETVNETHDRSZ"
   case tunOffload = "TUNSETOFFLOAD"
   case tunPersist = "TUNSETPERSIST"
+  case tunSteering = "TUNSETSTEERINGEBPF"
+  case programLoad = "bpf(BPF_PROG_LOAD)"
+  case programRun = "bpf(BPF_PROG_TEST_RUN)"
   case netlink = "rtnetlink"
   /// Not a call: an error that the network reported later (SO_ERROR).
   case pending = "socket error"
@@ -106,7 +109,7 @@ extension SystemError: CustomStringConvertible {
     EAGAIN: "EAGAIN", ENOMEM: "ENOMEM", EACCES: "EACCES", EFAULT: "EFAULT", EBUSY: "EBUSY",
     EEXIST: "EEXIST", ENODEV: "ENODEV", ENOTDIR: "ENOTDIR", EISDIR: "EISDIR", EINVAL: "EINVAL",
     ENFILE: "ENFILE", EMFILE: "EMFILE", ENOTTY: "ENOTTY", ENOSPC: "ENOSPC", EPIPE: "EPIPE",
-    ERANGE: "ERANGE",
+    ERANGE: "ERANGE", E2BIG: "E2BIG",
     ENAMETOOLONG: "ENAMETOOLONG", ENOSYS: "ENOSYS", ELOOP: "ELOOP", ENONET: "ENONET",
     EPROTO: "EPROTO", EBADFD: "EBADFD", ENOTSOCK: "ENOTSOCK", EDESTADDRREQ: "EDESTADDRREQ",
     EMSGSIZE: "EMSGSIZE", ENOPROTOOPT: "ENOPROTOOPT", EPROTONOSUPPORT: "EPROTONOSUPPORT",

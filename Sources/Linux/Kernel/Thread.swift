@@ -67,6 +67,9 @@ package struct Thread: ~Copyable, Sendable {
     return Thread(handle: handle)
   }
 
+  /// Processors that the calling thread may run on.
+  package static var processors: Int { Int(clinux_processors()) }
+
   /// Waits until the thread has ended.
   package consuming func join() {
     let handle = self.handle

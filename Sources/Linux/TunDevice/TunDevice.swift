@@ -81,6 +81,25 @@ package struct TunDevice: ~Copyable, Sendable {
     }
   }
 
+  /// Has the kernel choose each packet's queue by a program: its result, modulo the queues.
+  ///
+  /// - Throws: where the kernel has no such choice, or this process may not load programs (CAP_BPF);
+  ///   the device then has the kernel's own way: a flow's packets come to the queue that its latest
+  ///   answer was written to, and its first one to any.
+  package func steer(by program: borrowing SocketFilter) throws(SystemError) {
+    guard case .some(.some(let number)) = queues.first else { return }
+    _ = try SystemError.check(
+      clinux_tun_set_steering(number, program.number), .tunSteering)
+  }
+
+  /// Leaves the choice to the kernel again: a device that was kept still has the program of the run
+  /// that kept it.
+  package func steerByKernel() {
+    guard case .some(.some(let number)) = queues.first else { return }
+    // Fails where the kernel has no programs here, and then there is none.
+    _ = clinux_tun_set_steering(number, -1)
+  }
+
   /// Hands a queue over, once.
   package mutating func takeQueue(_ index: Int) -> TunQueue {
     guard let number = queues[index] else { preconditionFailure("queue \(index) was taken") }

@@ -5,6 +5,8 @@ package enum Fault: String, CaseIterable, Sendable {
   case acknowledgesEarly, acknowledgesBackwards, takesWindowBack, flipsPayload, dropsTakenOctet
   case inflatesClientWindow, oversizesSegments, losesFinish, ignoresDeadlines, keepsSlices
   case answersEarly, shiftsSequence, forgetsSocketEvents
+  /// Several workers, each of which takes whatever its queue brings for its own.
+  case ignoresHomes
 
   /// What becomes of segments on their way out.
   /// - Parameter count: frames so far.
@@ -38,7 +40,7 @@ package enum Fault: String, CaseIterable, Sendable {
           }
         }
       case .inflatesClientWindow, .dropsTakenOctet, .ignoresDeadlines, .keepsSlices, .answersEarly,
-        .forgetsSocketEvents:
+        .forgetsSocketEvents, .ignoresHomes:
         break
       }
       Packets.seal(&piece, isIPv4: isIPv4)

@@ -128,9 +128,18 @@ package struct Plan {
   /// What a flow that does not move may be cut after, when others lack memory; by default who lacks
   /// memory waits.
   var idleBeforeCut = Interval.seconds(3600)
+  /// With several, the device gives each packet to any of them.
+  var workers = 1
 }
 
 extension Plan {
+  /// The same for several workers, and a device that does not know where flows live.
+  package func shared(by workers: Int) -> Plan {
+    var plan = self
+    plan.workers = workers
+    return plan
+  }
+
   /// What a seed means: a plain run, and what makes it strange.
   package init(seed: UInt64) {
     self.init(strange: seed)

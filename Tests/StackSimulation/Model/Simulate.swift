@@ -5,7 +5,9 @@ import Primitives
 package func simulate(
   seed: UInt64, plan: Plan? = nil, fault: Fault? = nil, whole: Bool = false
 ) throws -> Report {
-  let simulation = Simulation(plan ?? Plan(seed: seed), seed: seed, fault: fault)
+  var plan = plan ?? Plan(seed: seed)
+  if fault == .ignoresHomes { plan = plan.shared(by: 3) }
+  let simulation = Simulation(plan, seed: seed, fault: fault)
   simulation.trace.isWhole = whole
   do {
     let report = try simulation.run()

@@ -1,10 +1,12 @@
 import Primitives
 import Stack
+import Steering
 import TCP
 import Wire
 
 // A run: clients, the link, the worker with the stack under test, targets; one virtual clock, which
-// jumps from event to event.
+// jumps from event to event. There can be several workers with a stack each: then the device gives a
+// packet to any of them, and no client may ever be dialled for by two.
 //
 // Everything is drawn from the seed. `run` throws the first violation; the trace holds what came
 // before it. Left out on purpose: UDP and ICMP beyond what ends a handshake.
@@ -26,11 +28,13 @@ package struct Report {
   /// Until the last client was done.
   package var transferTime = Interval.zero
   var octets = 0
+  /// Packets that one worker handed to another.
+  package var handedOver = 0
 }
 
 package final class Simulation {
   enum Event {
-    case turn
+    case turn(Int)
     case start(Int)
     case up([UInt8], flow: Int, segmentOctets: Int)
     case down([UInt8], flow: Int)
@@ -50,14 +54,19 @@ package final class Simulation {
   var events = EventQueue<Event>()
   var now: MonotonicInstant
   let origin: MonotonicInstant
-  let worker: Worker
+  let workers: [Worker]
+  /// Decides which worker's queue a packet comes to.
+  var steersman: Dice
+  /// The worker that dialled for a client, by its port.
+  var homes: [UInt16: Int] = [:]
   var up: Link
   var down: Link
   var conversations: [Conversation] = []
   var targets: [TargetModel] = []
-  var turnAt = MonotonicInstant.distantFuture
+  /// By worker.
+  var turnAt: [MonotonicInstant]
   var peerAt: [MonotonicInstant] = []
-  var idleTurns = 0
+  var idleTurns: [Int]
   var eventCount = 0
   var eventLimit = 40_000
   var report = Report()
@@ -70,7 +79,18 @@ package final class Simulation {
     dice = Dice(seed ^ 0xFEED_5EED)
     now = MonotonicInstant(nanoseconds: 1_000_000_000 + dice.next() >> UInt64(dice.within(20...40)))
     origin = now
-    worker = Worker(plan, seed: seed, at: now)
+    let count = plan.workers
+    let steering = Steering(workers: max(1, count), seed: (seed, ~seed))
+    let ignoresHomes = fault == .ignoresHomes
+    let start = now
+    workers = (0..<count).map { number in
+      Worker(
+        plan, seed: seed &+ UInt64(number) << 32, number: number,
+        steering: count > 1 && !ignoresHomes ? steering : nil, at: start)
+    }
+    steersman = Dice(seed ^ 0x57EE_4500)
+    turnAt = Array(repeating: .distantFuture, count: count)
+    idleTurns = Array(repeating: 0, count: count)
     up = Link(plan.up, Dice(dice.next()))
     down = Link(plan.down, Dice(dice.next()))
     for (index, flow) in plan.flows.enumerated() {
@@ -93,23 +113,34 @@ package final class Simulation {
     }
     // A client that is dead is waited for, and its target looks often whether it may go on.
     eventLimit += 500_000
-    worker.ignoresDeadlines = fault == .ignoresDeadlines
-    worker.skipsSettling = fault == .keepsSlices
-    worker.answersEarly = fault == .answersEarly
-    worker.forgetsEvents = fault == .forgetsSocketEvents
-    worker.wire = { [unowned self] in try leaves($0) }
-    worker.reads = { [unowned self] frame, flow in reaches(frame, flow) }
-    worker.openTarget = { [unowned self] in openTarget($0) }
-    worker.ends = { [unowned self] in try ended($0, $1) }
+    for worker in workers {
+      worker.ignoresDeadlines = fault == .ignoresDeadlines
+      worker.skipsSettling = fault == .keepsSlices
+      worker.answersEarly = fault == .answersEarly
+      worker.forgetsEvents = fault == .forgetsSocketEvents
+      worker.wire = { [unowned self] in try leaves($0) }
+      worker.reads = { [unowned self] frame, flow in reaches(frame, flow) }
+      worker.openTarget = { [unowned self, unowned worker] port in
+        try openTarget(port, worker.number)
+      }
+      worker.ends = { [unowned self] in try ended($0, $1) }
+      worker.handOver = { [unowned self] home, frame, flow in
+        report.handedOver += 1
+        workers[home].leave(frame, flow)
+      }
+    }
   }
 
   /// - Throws: the first violation.
   package func run() throws -> Report {
     defer {
-      worker.wire = { _ in }
-      worker.reads = { frame, _ in frame }
-      worker.openTarget = { _ in nil }
-      worker.ends = { _, _ in }
+      for worker in workers {
+        worker.wire = { _ in }
+        worker.reads = { frame, _ in frame }
+        worker.openTarget = { _ in nil }
+        worker.ends = { _, _ in }
+        worker.handOver = { _, _, _ in }
+      }
     }
     while let (at, event) = events.pop() {
       guard at - origin < Self.timeLimit else { break }
@@ -119,7 +150,7 @@ package final class Simulation {
         throw Violation("more than \(eventLimit) events: a storm, the last: \(event)")
       }
       try handle(event)
-      scheduleTurn()
+      for worker in workers { scheduleTurn(worker) }
     }
     try conclude()
     return report
@@ -127,12 +158,13 @@ package final class Simulation {
 
   private func handle(_ event: Event) throws {
     switch event {
-    case .turn: try turn()
+    case .turn(let number): try turn(workers[number])
     case .start(let index):
       conversations[index].peer.open(at: now)
       try settle(index)
     case .up(let packet, let flow, let segmentOctets):
-      worker.inbox.append((dress(packet, segmentOctets: segmentOctets), flow))
+      let queue = workers.count == 1 ? 0 : steersman.below(workers.count)
+      workers[queue].inbox.append((dress(packet, segmentOctets: segmentOctets), flow))
     case .down(let packet, let flow): try arrives(packet, flow)
     case .peer(let index):
       guard peerAt[index] <= now else { return }
@@ -145,17 +177,18 @@ package final class Simulation {
     }
   }
 
-  // MARK: The worker
+  // MARK: The workers
 
-  private func turn() throws {
-    guard turnAt <= now else { return }
-    turnAt = .distantFuture
+  private func turn(_ worker: Worker) throws {
+    let number = worker.number
+    guard turnAt[number] <= now else { return }
+    turnAt[number] = .distantFuture
     worker.now = now
     report.turns += 1
     let didSomething = try worker.turn()
-    idleTurns = didSomething ? 0 : idleTurns + 1
-    guard idleTurns < Self.idleTurnsMax else {
-      throw Violation("\(idleTurns) turns in a row with nothing to do")
+    idleTurns[number] = didSomething ? 0 : idleTurns[number] + 1
+    guard idleTurns[number] < Self.idleTurnsMax else {
+      throw Violation("\(idleTurns[number]) turns in a row with nothing to do")
     }
     if worker.stack.flowCount == 0, worker.stack.timeWaitCount == 0,
       let deadline = worker.stack.nextDeadline()
@@ -166,23 +199,28 @@ package final class Simulation {
     targets.removeAll { $0.isClosed }
   }
 
-  private func scheduleTurn() {
+  private func scheduleTurn(_ worker: Worker) {
+    let number = worker.number
     var at = MonotonicInstant.distantFuture
     if worker.isBusy {
       at = now + plan.turnTime
     } else if !worker.ignoresDeadlines, let deadline = worker.stack.nextDeadline() {
       at = max(now, deadline)
     }
-    guard at != .distantFuture, at < turnAt else { return }
-    if turnAt == .distantFuture || at + plan.wakeJitter < turnAt {
+    guard at != .distantFuture, at < turnAt[number] else { return }
+    if turnAt[number] == .distantFuture || at + plan.wakeJitter < turnAt[number] {
       at = at + .microseconds(dice.below(plan.wakeJitter.microseconds + 1))
     }
-    guard at < turnAt else { return }
-    turnAt = at
-    events.push(.turn, at: at)
+    guard at < turnAt[number] else { return }
+    turnAt[number] = at
+    events.push(.turn(number), at: at)
   }
 
-  private func openTarget(_ port: UInt16) -> TargetModel? {
+  private func openTarget(_ port: UInt16, _ number: Int) throws -> TargetModel? {
+    guard homes[port, default: number] == number else {
+      throw Violation("flow \(port - 40_000) lives on workers \(homes[port] ?? 0) and \(number)")
+    }
+    homes[port] = number
     let index = Int(port) - 40_000
     let conversation = conversations[index]
     let isStray = conversation.dials > 0 && conversation.peer.phase != .opening
@@ -218,10 +256,11 @@ package final class Simulation {
     for conversation in conversations {
       guard conversation.isOver else {
         throw Violation(
-          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true), \(worker.stack.flowViews(limit: 8, at: now).map { "\($0.tuple.clientPort) \($0.state) idle \($0.idle)" })"
+          "flow \(conversation.index) has not ended: client \(conversation.peer.phase), target closed: \(conversation.target?.isClosed ?? true), \(workers.flatMap { $0.stack.flowViews(limit: 8, at: now) }.map { "\($0.tuple.clientPort) \($0.state) idle \($0.idle)" })"
         )
       }
-      try conversation.verdict(anyCut: worker.stack.counters.flowsEvicted > 0)
+      try conversation.verdict(
+        anyCut: workers.contains { $0.stack.counters.flowsEvicted > 0 })
       if let leftover = conversation.peer.leftover {
         throw Violation("flow \(conversation.index): the client keeps \(leftover)")
       }
@@ -232,6 +271,14 @@ package final class Simulation {
       report.reductions += conversation.notification.reductions
       report.octets += conversation.peer.downloaded + (conversation.target?.taken ?? 0)
     }
+    for worker in workers { try concludeWorker(worker) }
+    report.lost = up.lost + down.lost
+    report.corrupted = up.corrupted
+    report.marked = up.marked + down.marked
+    report.elapsed = now - origin
+  }
+
+  private func concludeWorker(_ worker: Worker) throws {
     let views = worker.stack.flowViews(limit: 8, at: now)
     guard worker.stack.flowCount == 0 else {
       throw Violation("flows are left: \(views.map { "\($0.tuple.clientPort) \($0.state)" })")
@@ -249,9 +296,5 @@ package final class Simulation {
     if let deadline = worker.stack.nextDeadline() {
       throw Violation("a timer is left, at \(deadline.nanoseconds)")
     }
-    report.lost = up.lost + down.lost
-    report.corrupted = up.corrupted
-    report.marked = up.marked + down.marked
-    report.elapsed = now - origin
   }
 }

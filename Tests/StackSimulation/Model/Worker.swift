@@ -2,21 +2,30 @@ import Configuration
 import Glibc
 import Primitives
 import Stack
+import Steering
 import TCP
 import Wire
 
 // The worker's loop around the stack, step by step as the daemon's does it, with simulated sockets.
 //
 // What the daemon hands to the device goes to `wire`; what lies in the read arena is overwritten once
-// the first pass is over, so that a slice that outlives its turn carries rubbish.
+// the first pass is over, so that a slice that outlives its turn carries rubbish. With several workers, each
+// reads what the device gave it, and hands to the others what is theirs.
 
 final class Worker {
   static let readBudget = 256 * 1024
   static let slicesMax = 256
   static let arenaOctets = 2 << 20
+  /// Frames that others may leave.
+  static let handedMax = 64
 
+  let number: Int
   var stack: Stack
   var inbox: [(frame: [UInt8], flow: Int)] = []
+  /// What other workers left.
+  private var handed: [(frame: [UInt8], flow: Int)] = []
+  /// Takes a frame to the worker that it belongs to.
+  var handOver: (_ worker: Int, _ frame: [UInt8], _ flow: Int) -> Void = { _, _, _ in }
   private var sockets: [TargetModel?]
   private var dialled: [TargetModel] = []
   private let arena: UnsafeMutableRawPointer
@@ -28,7 +37,7 @@ final class Worker {
   /// Before a frame reaches the stack.
   var reads: (_ frame: [UInt8], _ flow: Int) -> [UInt8] = { frame, _ in frame }
   /// Finds what a client's port leads to.
-  var openTarget: (_ clientPort: UInt16) -> TargetModel? = { _ in nil }
+  var openTarget: (_ clientPort: UInt16) throws -> TargetModel? = { _ in nil }
   /// A flow is over, and why.
   var ends: (_ clientPort: UInt16, FlowEnd) throws -> Void = { _, _ in }
   /// Anything that happened in this turn.
@@ -42,7 +51,12 @@ final class Worker {
 
   static let flowsMax = 32
 
-  init(_ plan: Plan, seed: UInt64, at now: MonotonicInstant) {
+  /// - Parameter steering: where flows live; nil for the only worker.
+  init(
+    _ plan: Plan, seed: UInt64, number: Int = 0, steering: Steering? = nil,
+    at now: MonotonicInstant
+  ) {
+    self.number = number
     sleeps = seed % 2 == 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
@@ -52,6 +66,8 @@ final class Worker {
     settings.timeWait = plan.timeWait
     settings.idleBeforeCut = plan.idleBeforeCut
     settings.offloadsECN = plan.offloadsECN
+    settings.steering = steering
+    settings.worker = number
     let rule = ForwardRule(
       name: "simulated",
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8999))],
@@ -72,7 +88,14 @@ final class Worker {
   }
 
   var hasSocketEvents: Bool { dialled.contains { $0.eventPending && !$0.isClosed } }
-  var isBusy: Bool { stack.requestCount > 0 || !inbox.isEmpty || hasSocketEvents }
+  var isBusy: Bool {
+    stack.requestCount > 0 || !inbox.isEmpty || !handed.isEmpty || hasSocketEvents
+  }
+
+  /// Takes a frame that another worker hands over, unless there are too many.
+  func leave(_ frame: [UInt8], _ flow: Int) {
+    if handed.count < Self.handedMax { handed.append((frame, flow)) }
+  }
 
   /// - Returns: whether anything happened.
   func turn() throws -> Bool {
@@ -84,7 +107,7 @@ final class Worker {
       if forgetsEvents, !stack.isDialing(slot) { continue }
       try event(slot, socket)
     }
-    let used = try readDevice()
+    let used = try takeOver(into: try readDevice())
     if !ignoresDeadlines, let due = stack.nextDeadline(), due <= now {
       stack.handleDeadlines(at: now)
     }
@@ -121,19 +144,44 @@ final class Worker {
     for (frame, flow) in inbox {
       guard used + 65_600 <= Self.arenaOctets, count < packetsPerTurn else { break }
       count += 1
-      let frame = reads(frame, flow)
-      frame.withUnsafeBytes { bytes in
-        if let base = bytes.baseAddress {
-          (arena + used).copyMemory(from: base, byteCount: bytes.count)
-        }
-      }
-      stack.receive(UnsafeRawBufferPointer(start: arena + used, count: frame.count), at: now)
-      used += (frame.count + 63) & ~63
+      let isAlone = stack.isAlone
+      let given = isAlone ? reads(frame, flow) : frame
+      stack.receive(place(given, at: used), at: now)
+      for stray in stack.strays { handOver(stray.worker, Array(stray.frame), flow) }
+      if !isAlone, stack.strays.isEmpty { _ = reads(given, flow) }
+      stack.forgetStrays()
+      used += (given.count + 63) & ~63
       if stack.frames.count > FrameQueue.framesMax / 2 { try drainFrames() }
     }
     activity += count
     inbox.removeFirst(count)
     return used
+  }
+
+  private func takeOver(into used: Int) throws -> Int {
+    var used = used
+    var count = 0
+    for (frame, flow) in handed {
+      guard used + 65_600 <= Self.arenaOctets else { break }
+      count += 1
+      let frame = reads(frame, flow)
+      stack.takeOver(place(frame, at: used), wasFragmented: false, at: now)
+      guard stack.strays.isEmpty else { throw Violation("a packet is handed over twice") }
+      used += (frame.count + 63) & ~63
+      if stack.frames.count > FrameQueue.framesMax / 2 { try drainFrames() }
+    }
+    activity += count
+    handed.removeFirst(count)
+    return used
+  }
+
+  private func place(_ frame: [UInt8], at offset: Int) -> UnsafeRawBufferPointer {
+    frame.withUnsafeBytes { bytes in
+      if let base = bytes.baseAddress {
+        (arena + offset).copyMemory(from: base, byteCount: bytes.count)
+      }
+    }
+    return UnsafeRawBufferPointer(start: arena + offset, count: frame.count)
   }
 
   private func drainFrames() throws {
@@ -153,7 +201,7 @@ final class Worker {
     while position < stack.requestCount {
       let slot = stack.request(at: position)
       position += 1
-      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      while !stack.take(.dial, of: slot).isEmpty { try dial(slot) }
       if !stack.take(.upload, of: slot).isEmpty { try upload(slot) }
       if !stack.take(.relieveTarget, of: slot).isEmpty { try relieve(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
@@ -191,11 +239,11 @@ final class Worker {
     if !stack.frames.isEmpty { try drainFrames() }
   }
 
-  private func dial(_ slot: UInt32) {
+  private func dial(_ slot: UInt32) throws {
     closeTarget(slot, abort: false)
     activity += 1
     let port = stack.flowView(slot, at: now).tuple.clientPort
-    guard let target = openTarget(port) else {
+    guard let target = try openTarget(port) else {
       stack.dialed(slot, failure: .exhausted, at: now)
       return
     }

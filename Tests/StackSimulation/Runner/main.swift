@@ -6,11 +6,12 @@ import SimulationModel
 // builds this, runs several beside one another, and adds up what they say.
 
 let usage = """
-  Usage: portferry-simulation [--from N] [--seeds N] [--step N] [--fault NAME]
-         portferry-simulation --seed N [--fault NAME] | --list-faults
+  Usage: portferry-simulation [--from N] [--seeds N] [--step N] [--workers N] [--fault NAME]
+         portferry-simulation --seed N [--workers N] [--fault NAME] | --list-faults
 
     --seeds N     run seeds up to N (10000), every --step N of them, from --from N (1)
     --seed N      run one seed and show every packet
+    --workers N   with so many stacks (1), and a device that gives packets to any of them
     --fault NAME  plant a fault, and stop at the first seed that shows it
     --list-faults name the faults
 
@@ -61,6 +62,7 @@ struct Options {
   var last: UInt64 = 10_000
   var step: UInt64 = 1
   var single: UInt64?
+  var workers = 1
   var faultName: String?
 
   init(_ arguments: [String]) {
@@ -77,6 +79,7 @@ struct Options {
       case "--seeds": last = number(argument)
       case "--step": step = max(1, number(argument))
       case "--seed": single = number(argument)
+      case "--workers": workers = Int(min(16, max(1, number(argument))))
       case "--fault": faultName = rest.popFirst() ?? ""
       case "--list-faults":
         for name in Planting.names { print(name) }
@@ -99,12 +102,15 @@ if let name = options.faultName {
   planting = known
 }
 Running.watchForTraps()
-let suffix = options.faultName.map { " --fault \($0)" } ?? ""
+let suffix =
+  (options.workers > 1 ? " --workers \(options.workers)" : "")
+  + (options.faultName.map { " --fault \($0)" } ?? "")
 
 if let single = options.single {
   Running.seed = single
   do {
-    print(try simulate(seed: single, fault: planting.fault, whole: true))
+    let plan = Plan(seed: single).shared(by: options.workers)
+    print(try simulate(seed: single, plan: plan, fault: planting.fault, whole: true))
     print("1 passed, 0 failed")
     exit(0)
   } catch {
@@ -118,7 +124,8 @@ var failed = 0
 for seed in stride(from: options.first, through: options.last, by: Int(options.step)) {
   Running.seed = seed
   do {
-    _ = try simulate(seed: seed, fault: planting.fault)
+    let plan = Plan(seed: seed).shared(by: options.workers)
+    _ = try simulate(seed: seed, plan: plan, fault: planting.fault)
     passed += 1
   } catch {
     failed += 1

@@ -23,4 +23,22 @@ import Testing
       }
     }
   }
+
+  @Test(
+    "so does it on several workers, when the device gives each packet to any of them",
+    arguments: 2...4)
+  func workers(count: Int) {
+    var failures = 0
+    var handedOver = 0
+    for seed in stride(from: UInt64(count), through: 180, by: 3) {
+      do {
+        handedOver += try simulate(seed: seed, plan: Plan(seed: seed).shared(by: count)).handedOver
+      } catch {
+        Issue.record("\(error)\n  replay: Scripts/simulate --seed \(seed) --workers \(count)")
+        failures += 1
+        if failures >= 3 { return }
+      }
+    }
+    #expect(handedOver > 1000)
+  }
 }

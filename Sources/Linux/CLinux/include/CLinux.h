@@ -75,6 +75,10 @@ int clinux_join_network_namespace(int descriptor);
 // unshare(2) for a network namespace; the calling thread only.
 int clinux_new_network_namespace(void);
 
+// Processors that the calling thread may run on (sched_getaffinity(2)), at least 1; those that are there,
+// where they are more than the call has room for.
+int clinux_processors(void);
+
 // pthread_setname_np(3): at most 15 octets; the calling thread.
 int clinux_name_thread(const char *name);
 
@@ -121,6 +125,18 @@ int clinux_tun_set_offload(int descriptor, unsigned int mask);
 
 // TUNSETPERSIST.
 int clinux_tun_set_persistent(int descriptor, bool persistent);
+
+// TUNSETSTEERINGEBPF: a socket filter chooses the queue of each packet from now on; -1 takes it away. The
+// device keeps the program, `program` can be closed.
+int clinux_tun_set_steering(int descriptor, int program);
+
+// BPF_PROG_LOAD of a socket filter; `instructions` are `count` of eight octets. Answers with its
+// descriptor. -EPERM without CAP_BPF (or CAP_SYS_ADMIN), where others may not load any.
+int clinux_load_socket_filter(const void *instructions, unsigned int count);
+
+// BPF_PROG_TEST_RUN: what the socket filter makes of a frame, an Ethernet header in front of the packet.
+int clinux_run_socket_filter(
+    int program, const void *frame, unsigned int octets, uint32_t *result);
 
 // One RTM_GETLINK request for a link by name (at most 15 octets), in the calling thread's network
 // namespace. The kernel's answer is put into `reply` as it is; answers with its octets.

@@ -1,0 +1,119 @@
+import ICMP
+import Primitives
+import Steering
+import TCP
+import Wire
+
+// Packets that came to one worker and belong to another.
+//
+// Home is decided by what a packet is about, after its headers are checked: a TCP segment's or
+// datagram's five-tuple, the five-tuple that an ICMP error quotes, of a fragment the two addresses. What
+// has no flow (a ping, an unsupported protocol) is answered wherever it comes. A stray is not looked at
+// any further here: the owner copies it to the other worker before this turn's memory is used again,
+// and that one takes it over as if its own queue had brought it. It never hands over the same packet
+// again, so that nothing goes round; only a datagram that was joined from fragments makes a second
+// step, to the home of its ports. No flow is ever begun but on its home: that is all that keeps one from
+// living on two workers.
+
+/// A frame for another worker.
+package struct Stray: BitwiseCopyable {
+  /// Which one: 0..<workers, and not this.
+  package var worker: Int
+  /// virtio-net header and packet; valid as long as what the device's read put there, or until the
+  /// target pass has ended.
+  package var frame: UnsafeRawBufferPointer
+  /// It was joined from fragments: its sender does not mind if it is fragmented again.
+  package var wasFragmented: Bool
+
+  package init(worker: Int, frame: UnsafeRawBufferPointer, wasFragmented: Bool) {
+    self.worker = worker
+    self.frame = frame
+    self.wasFragmented = wasFragmented
+  }
+}
+
+extension Stack {
+  /// Strays of one turn.
+  static let straysMax = 512
+
+  /// Takes a frame that another worker handed over; memory as for `receive`.
+  package mutating func takeOver(
+    _ frame: UnsafeRawBufferPointer, wasFragmented: Bool, at now: MonotonicInstant
+  ) {
+    do {
+      var arrival = try parse(frame)
+      if wasFragmented { arrival.packet.ip.dontFragment = false }
+      if case .fragment = arrival.packet.transport {
+        try fragmentArrives(arrival, at: now)
+      } else {
+        sort(arrival, at: now)
+      }
+    } catch {
+      memory.drops.count(error)
+    }
+  }
+
+  /// Whether there is no other worker.
+  package var isAlone: Bool { settings.steering == nil }
+
+  /// The owner has handed over this turn's strays.
+  package mutating func forgetStrays() { strays.removeAll(keepingCapacity: true) }
+
+  /// The home of a packet, when it is another worker.
+  @inline(__always)
+  func otherHome(of arrival: Arrival) -> Int? {
+    guard let steering = settings.steering else { return nil }
+    let ip = arrival.packet.ip
+    switch arrival.packet.transport {
+    case .tcp(let header):
+      return otherHome(
+        FiveTuple(
+          client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+          virtualPort: header.destinationPort, transport: .tcp))
+    case .udp(let header):
+      return otherHome(
+        FiveTuple(
+          client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+          virtualPort: header.destinationPort, transport: .udp))
+    case .fragment:
+      let home = steering.worker(of: ip.source, ip.destination)
+      return home == settings.worker ? nil : home
+    case .icmp, .unsupported: return nil
+    }
+  }
+
+  /// The home of a flow, when it is another worker.
+  @inline(__always)
+  func otherHome(_ tuple: FiveTuple) -> Int? {
+    guard let steering = settings.steering else { return nil }
+    let home = steering.worker(of: tuple)
+    return home == settings.worker ? nil : home
+  }
+
+  mutating func handOver(_ arrival: Arrival, to home: Int, wasFragmented: Bool = false) {
+    guard strays.count < Self.straysMax, let base = arrival.octets.baseAddress else {
+      memory.drops.count(.handOverFull)
+      return
+    }
+    counters.handedOver += 1
+    strays.append(
+      Stray(
+        worker: home,
+        frame: UnsafeRawBufferPointer(
+          start: base - VirtioNetHeader.octets, count: arrival.octets.count + VirtioNetHeader.octets
+        ),
+        wasFragmented: wasFragmented))
+  }
+}
+
+extension ICMPMessage {
+  /// What an error is about.
+  var quoted: QuotedFlow? {
+    switch self {
+    case .unreachable(_, let flow), .packetTooBig(_, let flow), .timeExceeded(let flow),
+      .parameterProblem(let flow):
+      flow
+    case .echoRequest, .echoReply, .other: nil
+    }
+  }
+}

@@ -1,0 +1,209 @@
+// Several stacks: what comes to the wrong one goes to the right one, and never any further.
+
+import Configuration
+import Primitives
+import Stack
+import Steering
+import TCP
+import TestSupport
+import Testing
+import Wire
+
+@Suite("Packets of other workers") struct StrayTests {
+  private static let steering = Steering(workers: 4, seed: (1, 2))
+  private let rules = [rule("web"), rule("dns", .udp, ports: PortRange(53))]
+
+  private func world(
+    _ number: Int, rules: [ForwardRule]? = nil, counts: [(any SharedCount)?] = []
+  ) -> World {
+    World(rules: rules ?? self.rules, maxFlows: 64) { settings in
+      settings.steering = Self.steering
+      settings.worker = number
+      settings.counts = counts
+    }
+  }
+
+  private func home(port: UInt16, virtualPort: UInt16, isIPv4: Bool = true) -> Int {
+    Self.steering.worker(
+      of: FiveTuple(
+        client: isIPv4 ? client4 : client6, virtual: isIPv4 ? virtual4 : virtual6,
+        clientPort: port, virtualPort: virtualPort, transport: .tcp))
+  }
+
+  /// A client's port whose flows live on a worker.
+  private func port(
+    on worker: Int, virtualPort: UInt16 = 80, isIPv4: Bool = true
+  ) throws -> UInt16 {
+    try #require(
+      (UInt16(40_000)..<41_000).first {
+        home(port: $0, virtualPort: virtualPort, isIPv4: isIPv4) == worker
+      })
+  }
+
+  @Test("a connection begins on its home only, wherever its packets come", arguments: 0..<4)
+  func connects(number: Int) throws {
+    let here = world(number)
+    for other in 0..<4 {
+      let port = try port(on: other)
+      let syn = tcpPacket(port: port, .syn, sequence: 1)
+      here.send(syn)
+      if other == number {
+        #expect(here.takeStrays().isEmpty)
+        #expect(here.take().map(\.tcp?.flags) == [[.syn, .ack]])
+        continue
+      }
+      let stray = try #require(here.takeStrays().first)
+      #expect(stray.worker == other && Array(stray.frame[10...]) == syn && !stray.wasFragmented)
+      #expect(here.take().isEmpty)
+      let there = world(other)
+      there.takeOver(stray)
+      #expect(there.takeStrays().isEmpty)
+      #expect(there.take().map(\.tcp?.flags) == [[.syn, .ack]])
+      #expect(there.stack.flowCount == 1)
+    }
+    #expect(here.stack.flowCount == 1)
+    #expect(here.stack.counters.handedOver == 3)
+    #expect(here.stack.drops.total == 0)
+  }
+
+  @Test("fragments meet where their addresses lead, the datagram goes on to its ports' home")
+  func fragmented() throws {
+    let meeting = Self.steering.worker(of: client4, virtual4)
+    let elsewhere = (meeting + 1) % 4
+    let final = (meeting + 2) % 4
+    let payload = (0..<4000).map { UInt8(truncatingIfNeeded: $0) }
+    let port = try port(on: final, virtualPort: 53)
+    var packet = udpPacket(port: port, payload: payload)
+    packet[6] |= 0x40  // DF, which a fragmented datagram does not keep
+    let first = world(elsewhere)
+    for fragment in fragments(packet, of: 1480) { first.send(fragment) }
+    let strays = first.takeStrays()
+    #expect(strays.count == 3 && strays.allSatisfy { $0.worker == meeting })
+    let second = world(meeting)
+    for stray in strays { second.takeOver(stray) }
+    let whole = second.takeStrays()
+    #expect(whole.map(\.worker) == [final] && whole.allSatisfy(\.wasFragmented))
+    #expect(second.stack.flowCount == 0)
+    let third = world(final)
+    third.takeOver(try #require(whole.first))
+    let slot = try #require(third.flow)
+    #expect(third.sockets[slot]?.receivedDatagrams == [payload])
+    let permitsFragments = third.stack.takeFragmentPermission(slot)
+    #expect(permitsFragments)
+    for each in [first, second, third] { #expect(each.stack.drops.total == 0) }
+  }
+
+  @Test("an ICMP error goes where the flow lives that it quotes", arguments: [true, false])
+  func errors(isIPv4: Bool) throws {
+    let there = world(1)
+    let port = try port(on: 1, isIPv4: isIPv4)
+    var client = Client(there, port: port, isIPv4: isIPv4)
+    try client.connect(maximumSegmentSize: 1440)
+    there.sockets[try #require(there.flow)]?.saying = [UInt8](repeating: 7, count: 3000)
+    there.socketEvent(try #require(there.flow), readable: true)
+    let sent = try #require(there.take().first)
+    let here = world(0)
+    here.send(
+      icmpError(
+        from: isIPv4 ? client4 : client6, to: isIPv4 ? virtual4 : virtual6, type: isIPv4 ? 3 : 2,
+        code: isIPv4 ? 4 : 0, rest: 1300, quoting: Array(sent.octets.prefix(68))))
+    let stray = try #require(here.takeStrays().first)
+    #expect(stray.worker == 1)
+    #expect(here.stack.drops.total == 0)
+    there.takeOver(stray)
+    let again = there.take()
+    #expect(!again.isEmpty && again.allSatisfy { $0.octets.count <= 1300 })
+  }
+
+  @Test("a ping is answered wherever it comes", arguments: 0..<4)
+  func echoes(number: Int) {
+    let here = world(number)
+    here.send(echoPacket(body: [1, 2, 3, 4]))
+    #expect(here.takeStrays().isEmpty)
+    #expect(here.take().count == 1)
+  }
+
+  @Test("what is malformed is counted where it comes, and goes nowhere") func malformed() throws {
+    let here = world(0)
+    var packet = tcpPacket(port: try port(on: 1), .syn, sequence: 1)
+    packet[packet.count - 1] ^= 1
+    here.send(packet)
+    #expect(here.takeStrays().isEmpty)
+    #expect(here.stack.drops[.badTransportChecksum] == 1)
+  }
+
+  @Test("a turn's strays are bounded, and what is beyond is counted") func bounded() throws {
+    let here = world(0)
+    let packet = tcpPacket(port: try port(on: 1), .syn, sequence: 1)
+    for _ in 0..<520 { here.give(packet) }
+    #expect(here.takeStrays().count == 512)
+    #expect(here.stack.drops[.handOverFull] == 8)
+    here.give(packet)
+    #expect(here.takeStrays().count == 1)
+  }
+
+  // MARK: Bounds of all together
+
+  @Test("max_connections counts the flows of all workers, but none that rests in TIME-WAIT")
+  func sharesBound() throws {
+    let bounded = [rule("web", maxConnections: 1)]
+    let counts = [Count()]
+    let (first, second) = (
+      world(0, rules: bounded, counts: counts), world(1, rules: bounded, counts: counts)
+    )
+    var client = Client(first, port: try port(on: 0))
+    try client.connect()
+    let syn = tcpPacket(port: try port(on: 1), .syn, sequence: 1)
+    second.send(syn)
+    #expect(second.take().isEmpty)
+    #expect(second.stack.drops[.ruleFull] == 1)
+    #expect(counts[0].value == 1)
+    first.sockets[try #require(first.flow)]?.finishes = true
+    first.socketEvent(try #require(first.flow), readable: true)
+    _ = client.receive()
+    client.send([.fin, .ack])
+    #expect(first.stack.timeWaitCount == 1)
+    #expect(counts[0].value == 0)
+    second.send(syn)
+    #expect(second.take().map(\.tcp?.flags) == [[.syn, .ack]])
+    #expect(counts[0].value == 1)
+    first.advance(by: .seconds(61))
+    #expect(first.stack.timeWaitCount == 0)
+    #expect(counts[0].value == 1)
+  }
+
+  @Test("a rule that a reload leaves as it is keeps its count; a changed one begins anew")
+  func keepsCount() throws {
+    let counts = [Count(), Count()]
+    let here = world(0, rules: [rule("web", maxConnections: 1)], counts: [counts[0]])
+    here.send(tcpPacket(port: try port(on: 0), .syn, sequence: 1))
+    func install(_ rule: ForwardRule) {
+      here.stack.install(
+        [rule], counts: [counts[1]], unmatched: .reject, drainTimeout: .seconds(1), at: here.now)
+    }
+    install(rule("web", maxConnections: 1))
+    #expect(counts.map(\.value) == [1, 0])
+    let other = try #require(
+      (UInt16(41_000)..<42_000).first { home(port: $0, virtualPort: 80) == 0 })
+    here.send(tcpPacket(port: other, .syn, sequence: 1))
+    #expect(here.stack.drops[.ruleFull] == 1)
+    install(rule("web", maxConnections: 2))
+    here.send(tcpPacket(port: other, .syn, sequence: 1))
+    #expect(counts.map(\.value) == [1, 1])
+  }
+
+}
+
+/// A count of stacks that take turns.
+private final class Count: SharedCount, @unchecked Sendable {
+  private(set) var value = 0
+
+  func add(within bound: Int) -> Bool {
+    guard value < bound else { return false }
+    value += 1
+    return true
+  }
+
+  func add() { value += 1 }
+  func subtract() { value -= 1 }
+}
