@@ -203,8 +203,9 @@ package struct RuleBook: ~Copyable {
     return true
   }
 
-  /// A flow of the rule went to rest in TIME-WAIT, where it does not count.
-  func flowRests(_ slot: UInt32) {
+  /// A flow of the rule went to rest in TIME-WAIT, where it does not count. Out of line: what every
+  /// segment passes counts no references.
+  @inline(never) func flowRests(_ slot: UInt32) {
     figures(slot).pointee.resting += 1
     shared[Int(slot)]?.subtract()
   }
