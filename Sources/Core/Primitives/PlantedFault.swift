@@ -5,7 +5,7 @@
 // wrong"; without a fault planted, the code is the one that is shipped.
 
 #if PLANTED_FAULTS
-  package enum PlantedFault: String, CaseIterable, Sendable {
+  @usableFromInline package enum PlantedFault: String, CaseIterable, Sendable {
     /// A run in front of a gap is noted as one octet longer than it is, and merged with its neighbour.
     case notesOctetTooMany
     /// The last octet of a chunk is not copied.
@@ -60,6 +60,6 @@
     /// The one that is planted; set before anything else happens in the process.
     package nonisolated(unsafe) static var planted: PlantedFault?
 
-    package static func isPlanted(_ fault: PlantedFault) -> Bool { planted == fault }
+    @usableFromInline package static func isPlanted(_ fault: PlantedFault) -> Bool { planted == fault }
   }
 #endif
