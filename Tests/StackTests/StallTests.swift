@@ -166,6 +166,58 @@ struct MemoryPressureTests {
     #expect(world.stack.counters.flowsEvicted >= 1 && world.stack.counters.flowsEvicted < 8)
   }
 
+  @Test("a small pool is spent when it takes no segment any more, though a few chunks are left")
+  func fewChunks() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 1 << 18)
+    try pin(world, 1, octets: 14 * ChunkPool.chunkOctets)
+    #expect(world.stack.memory.chunks.available == 2)
+    world.advance(by: .seconds(6))
+    var (client, slot) = try connect(world, port: 50_000)
+    let packet = client.packet([.ack, .psh], payload: Array("hello".utf8))
+    world.send(packet)
+    #expect(world.sockets[slot]?.received.isEmpty == true)
+    world.send(packet)  // the client's time-out
+    #expect(world.sockets[slot]?.received == Array("hello".utf8))
+    #expect(world.stack.counters.flowsEvicted == 1)
+    client.send(.rst)
+  }
+
+  @Test("a client whose payload is refused, but which acknowledges something with it, is not idle")
+  func refusedAndMoving() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 1 << 18)
+    var (client, slot) = try connect(world, port: 50_000)
+    world.sockets[slot]?.saying = [UInt8](repeating: 1, count: 14 * ChunkPool.chunkOctets)
+    world.socketEvent(slot, readable: true)
+    world.advance(by: .seconds(6))
+    client.acknowledgment &+= 1000
+    client.send([.ack, .psh], Array("hello".utf8))
+    #expect(world.sockets[slot]?.received.isEmpty == true)
+    #expect(world.stack.counters.flowsEvicted == 0)
+  }
+
+  @Test("chunks too few for all who starve are spent, too")
+  func manyStarved() throws {
+    let world = World(rules: [rule("web")], maxFlows: 64, bufferOctets: 1 << 20)
+    try pin(world, 3, octets: 300_000)
+    var (leaver, slot) = try connect(world, port: 41_000)
+    world.sockets[slot]?.saying = [UInt8](repeating: 1, count: 8 * ChunkPool.chunkOctets)
+    world.socketEvent(slot, readable: true)
+    try pin(world, 1, octets: 300_000, port: 42_000)
+    #expect(world.stack.memory.chunks.available == 1)
+    for number in 0..<14 {
+      let (_, slot) = try connect(world, port: UInt16(50_000 + number))
+      world.sockets[slot]?.saying = Array("hello".utf8)
+      world.socketEvent(slot, readable: true)
+    }
+    leaver.send(.rst)  // leaves eight chunks to fourteen
+    #expect(5..<16 ~= world.stack.memory.chunks.available)
+    _ = world.take()
+    world.advance(by: .seconds(6))
+    let heard = world.take().count { $0.payload == Array("hello".utf8) }
+    #expect(heard >= 14)
+    #expect(world.stack.counters.flowsEvicted >= 1)
+  }
+
   @Test("octets behind a gap are no life sign: who sends only those is idle")
   func gaps() throws {
     let world = World(rules: [rule("web")], bufferOctets: 1 << 20)

@@ -308,6 +308,62 @@ struct ShrinkingWindowTests {
     }
   }
 
+  @Test("shut and opened again upon what is in flight: that is not lost, and nothing is sent again")
+  func shutAndOpened() throws {
+    try Script.run {
+      handshake(window: 5000)
+      targetSays(5000)
+      expectSome(5)
+      for _ in 0..<10 {
+        inject(".", 1...1, ack: 1, window: 0)
+        inject(".", 1...1, ack: 1, window: 5000)
+      }
+      expectNothing()
+      inject(".", 1...1, ack: 5001, window: 5000)
+      expectNothing()
+    }
+  }
+
+  @Test("nor is the retransmission timer put off by it")
+  func shutAndOpenedForLong() throws {
+    try Script.run {
+      handshake(window: 5000)
+      targetSays(5000)
+      expectSome(5)
+      for _ in 0..<3 {
+        advance(by: .milliseconds(50))
+        inject(".", 1...1, ack: 1, window: 0)
+        inject(".", 1...1, ack: 1, window: 5000)
+      }
+      advance(by: .milliseconds(30))
+      expectNothing()
+      advance(by: .milliseconds(20))
+      expect(".", 1...1001, ack: 1)
+    }
+  }
+
+  @Test("what was sent into a shut window is sent again when it opens, once")
+  func probedAndOpened() throws {
+    try Script.run {
+      handshake(window: 5000)
+      targetSays(5000)
+      expectSome(5)
+      inject(".", 1...1, ack: 1, window: 0)
+      advance(by: .milliseconds(200))
+      expect(".", 1...2, ack: 1)
+      inject(".", 1...1, ack: 1, window: 0)
+      expectNothing()
+      inject(".", 1...1, ack: 1, window: 5000)
+      let again = expectAnything()
+      #expect(again.map(\.range.count).reduce(0) { $0 + $1 - 1 } == 5000)
+      for _ in 0..<10 {
+        inject(".", 1...1, ack: 1, window: 0)
+        inject(".", 1...1, ack: 1, window: 5000)
+      }
+      expectNothing()
+    }
+  }
+
   @Test("an acknowledgement that goes out meanwhile has a number inside the window")
   func acceptableNumber() throws {
     try Script.run {

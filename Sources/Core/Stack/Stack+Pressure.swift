@@ -13,8 +13,14 @@ import TCP
 extension Stack {
   static let pressureInterval = Interval.milliseconds(100)
 
-  /// Chunks that are left when the pool counts as spent.
-  var chunksScarce: Int { min(64, Int(memory.chunks.capacity) / 16) }
+  /// Chunks that are left when the pool counts as spent: of a small pool, fewer than the largest
+  /// segment needs; while flows starve, fewer than they are asked again for. With less than that left
+  /// some flow gets nothing, and would wait for as long as the others keep what they have.
+  var chunksScarce: Int {
+    max(
+      min(64, Int(memory.chunks.capacity) / 16), ReceiveSide.chunksLeftForOrder - 1,
+      starvedCount > 0 ? chunksWorthAsking - 1 : 0)
+  }
 
   /// Cuts the heaviest idle flow if the pool is spent.
   mutating func relievePressure(at now: MonotonicInstant) {

@@ -11,7 +11,7 @@ import TCP
 extension Stack {
   /// Chunks that must be free before starved flows are asked again: one for each, so that the table
   /// is not searched for nothing, but no more than flows that are not starved leave for long.
-  private var chunksWorthAsking: Int {
+  var chunksWorthAsking: Int {
     min(64, max(2, Int(memory.chunks.capacity) / 4), starvedCount + 2)
   }
 

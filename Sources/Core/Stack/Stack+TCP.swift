@@ -31,7 +31,6 @@ extension Stack {
     let refused = memory.drops[.memoryFull]
     let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }
-    if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
     if outcome.contains(.reincarnated) {
       let last = endpoints[slot].send.next
       giveWay(slot, at: now)
@@ -45,6 +44,8 @@ extension Stack {
       return
     }
     react(outcome, slot, at: now)
+    // Last: a client whose payload is refused may have acknowledged something, and is not idle then.
+    if memory.drops[.memoryFull] != refused { relievePressure(at: now) }
   }
 
   /// An endpoint in TIME-WAIT makes room for its client's next connection: at once, so that it does not

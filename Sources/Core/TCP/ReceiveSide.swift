@@ -18,7 +18,7 @@ package struct ReceiveSide: BitwiseCopyable {
 
   /// Chunks that payload in front of a gap leaves free, for what fills the gap: without them it could
   /// hold all of a pool that nothing could drain.
-  static let chunksLeftForOrder = (1 << 16) / ChunkPool.chunkOctets + 2
+  package static let chunksLeftForOrder = (1 << 16) / ChunkPool.chunkOctets + 2
 
   /// RCV.NXT.
   package private(set) var next: SequenceNumber

@@ -287,6 +287,14 @@ package struct SACKScoreboard: BitwiseCopyable {
     lostOctets += UInt32(records[head].octets)
   }
 
+  /// Marks the first record lost, and not sent again since then: it went into a closed window.
+  package mutating func loseProbe(records: borrowing Slab<SentRecord>) {
+    guard head != noSlot else { return }
+    let marks = records[head].marks.intersection([.arrived, .lost, .resent])
+    guard marks.isEmpty || marks == [.lost, .resent] else { return }
+    markLost(head, records: records)
+  }
+
   /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
   /// expired, and the peer may have reneged (RFC 2018 §8).
   package mutating func loseAll(records: borrowing Slab<SentRecord>) {

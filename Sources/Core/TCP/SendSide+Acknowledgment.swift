@@ -19,17 +19,19 @@ extension SendSide {
     else { return false }
     let octets = UInt32(header.window) << (scaled ? UInt32(peerScale) : 0)
     let grew = octets > windowOctets
-    let wasClosed = windowOctets == 0
     windowOctets = octets
     windowMax = max(windowMax, octets)
     windowSequence = header.sequence
     windowAcknowledgment = header.acknowledgment
-    if grew, wasClosed || outstanding == 0 {  // no longer probing
+    if grew, sentIntoClosedWindow || outstanding == 0 {  // no longer probing
       backoff = 0
       retransmitAt = .distantFuture
       recovery.tailProbeAt = .distantFuture
-      // a closed window let nothing in: probes are sent again at once
-      scoreboard.loseAll(records: memory.sent)
+      // A closed window let nothing in: what it was probed with is sent again at once. What was in flight
+      // when it closed is lost when the timer, or what arrives, says so: a peer whose window shuts and
+      // opens with each acknowledgement would otherwise have the whole flight sent again each time.
+      if sentIntoClosedWindow { scoreboard.loseProbe(records: memory.sent) }
+      sentIntoClosedWindow = false
     }
     return grew
   }

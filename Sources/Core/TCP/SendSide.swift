@@ -44,6 +44,8 @@ package struct SendSide: BitwiseCopyable {
   var isWindowLimited = false
   /// The persist timer asks for one octet beyond the window (RFC 9293 §3.8.6.1).
   var probeDue = false
+  /// Something was sent into a closed window: a probe, or a FIN. It is the first in flight.
+  var sentIntoClosedWindow = false
 
   init(
     initial: SequenceNumber, segmentSize: SegmentSize, peerScale: UInt8, usesSACK: Bool,
@@ -254,6 +256,7 @@ package struct SendSide: BitwiseCopyable {
       return nil
     }
     next = end
+    if windowOctets == 0 { sentIntoClosedWindow = true }
     if recovery.tailProbeDue {
       let left = recovery.tailProbeOctets(segmentOctets: mss) - octets
       let mayGoOn = !last && windowRoom >= min(unsent, mss)
@@ -319,6 +322,7 @@ package struct SendSide: BitwiseCopyable {
     }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
+    if windowOctets == 0 { sentIntoClosedWindow = true }
     recovery.sentAgain(record.octets, stamp: Self.stamp(at: now))
     lastSentAt = now
     armRetransmission(at: now)

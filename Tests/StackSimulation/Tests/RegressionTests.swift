@@ -36,6 +36,16 @@ import Testing
     Case(seed: 459, what: "a released endpoint still wanted to acknowledge"),
   ]
 
+  /// With ECN, keep-alive and flows that are cut for their memory besides.
+  static let whole = [
+    Case(
+      seed: 141_744,
+      what: "a window that shut and opened in turn had the flight sent again each time, for ever"
+    ),
+    Case(seed: 37_316, what: "a few chunks were left, too few for any segment, and nobody was cut"),
+    Case(seed: 24_483, what: "a flow whose client acknowledged just now was cut as idle"),
+  ]
+
   @Test("end well now", arguments: plain)
   func endsWell(case known: Case) {
     do {
@@ -47,6 +57,13 @@ import Testing
   func endsStrangelyWell(case known: Case) {
     do {
       _ = try simulate(seed: known.seed, plan: Plan(strange: known.seed))
+    } catch { Issue.record("\(known.what): \(error)") }
+  }
+
+  @Test("end well now, with all that a seed means", arguments: whole)
+  func endsWhollyWell(case known: Case) {
+    do {
+      _ = try simulate(seed: known.seed)
     } catch { Issue.record("\(known.what): \(error)") }
   }
 }
