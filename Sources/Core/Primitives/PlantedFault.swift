@@ -60,6 +60,8 @@
     /// The one that is planted; set before anything else happens in the process.
     package nonisolated(unsafe) static var planted: PlantedFault?
 
-    @usableFromInline package static func isPlanted(_ fault: PlantedFault) -> Bool { planted == fault }
+    @usableFromInline package static func isPlanted(_ fault: PlantedFault) -> Bool {
+      planted == fault
+    }
   }
 #endif
