@@ -107,6 +107,19 @@ import Wire
     #expect(joiner.give(short.fragments(of: 16)) == .whole(short.packet))
   }
 
+  @Test("workers share what is kept, but each has room for one source's share; one has it all")
+  func sharedByWorkers() {
+    var limits = ReassemblyLimits()
+    #expect(limits.shared(by: 2).datagrams == 64)
+    #expect(limits.shared(by: 2).octets == 2 << 20)
+    #expect(limits.shared(by: 64).datagrams == limits.datagramsPerSource)
+    #expect(limits.shared(by: 64).octets == limits.octetsPerSource)
+    limits.datagrams = 8
+    limits.octets = 100_000
+    #expect(limits.shared(by: 1).datagrams == 8)
+    #expect(limits.shared(by: 1).octets == 100_000)
+  }
+
   @Test("packets that wait for the turn to end") func completed() {
     let joiner = Joiner { $0.completedPerTurn = 2 }
     for number in 1...3 {

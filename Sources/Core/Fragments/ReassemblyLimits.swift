@@ -33,8 +33,10 @@ package struct ReassemblyLimits: Sendable {
 
   /// One worker's share of what several may keep together. No less than one source may keep: all
   /// fragments between two addresses come to one worker.
-  package init(workers: Int) {
-    datagrams = max(datagramsPerSource, datagrams / workers)
-    octets = max(octetsPerSource, octets / workers)
+  package func shared(by workers: Int) -> Self {
+    var share = self
+    share.datagrams = max(min(datagrams, datagramsPerSource), datagrams / workers)
+    share.octets = max(min(octets, octetsPerSource), octets / workers)
+    return share
   }
 }

@@ -44,7 +44,7 @@ package struct StackSettings: Sendable {
   /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
   /// others lack it.
   package var idleBeforeCut = Interval.seconds(5)
-  /// Bounds on fragments that wait for others.
+  /// Bounds on fragments that wait for others, on all workers together.
   package var fragments = ReassemblyLimits()
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
@@ -168,7 +168,7 @@ package struct Stack: ~Copyable {
     capacity = max(1, settings.maxFlows)
     let workers = settings.steering?.workers ?? 1
     rules = RuleBook(flowsMax: capacity, workers: workers)
-    fragments = Reassembler(limits: ReassemblyLimits(workers: workers))
+    fragments = Reassembler(limits: settings.fragments.shared(by: workers))
     icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
     if workers > 1 { strays.reserveCapacity(Self.straysMax) }
     ownPrefixes = OwnPrefixes(settings.ownPrefixes, except: settings.ownAddresses)
@@ -190,7 +190,6 @@ package struct Stack: ~Copyable {
       secret: (settings.seed.0 ^ 0xC00C_1E5E_C4E7_0001, ~settings.seed.1 &* 0x9E37_79B9_7F4A_7C15))
     wheel = TimingWheel(capacity: capacity, origin: now)
     turnedAway.reserveCapacity(Self.turnedAwayMax)
-    fragments = Reassembler(limits: settings.fragments)
     // A flow that dials keeps one, and so does a session.
     quotes = Slab(
       capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
