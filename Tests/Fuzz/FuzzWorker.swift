@@ -89,7 +89,10 @@ final class FuzzWorker {
       given.append(copy)
       stack.receive(UnsafeRawBufferPointer(copy), at: now)
     }
-    if stack.counters.cookiesAccepted != accepted { peer?.cookieReturned() }
+    if stack.counters.cookiesAccepted != accepted {
+      drain()  // cookies for SYNs of the same turn went out before this one came back
+      peer?.cookieReturned()
+    }
     if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
   }
 
