@@ -55,12 +55,52 @@ struct ResetArrivesTests {
   func outOfWindow(stage: Stage) throws {
     try Script.run {
       reach(stage)
-      inject("R", stage.client - 1...stage.client - 1)
+      inject("R", stage.client - 2...stage.client - 2)
       inject("R", 65_536...65_536)
       inject("R", -90_000 ... -90_000)
       inject("R", 90_000...90_000)
       expectSilence(stage)
       expectDrop(.outOfWindow, 4)
+    }
+  }
+
+  @Test("at the number of its FIN it counts too: macOS names that when a program dies")
+  func atFinish() throws {
+    try Script.run {
+      reach(.established)
+      inject("FP.", 1...101, ack: 1)
+      expect(".", 1...1, ack: 102)
+      inject("R", 100...100)
+      expectDrop(.outOfWindow, 1)
+      expectState(.closeWait)
+      inject("R", 101...101)
+      expectState(.closed)
+      expectEvent(.reset)
+    }
+  }
+
+  @Test("so it does while the target has yet to take what was before the FIN")
+  func atUntakenFinish() throws {
+    try Script.run(target: .nothing) {
+      reach(.established)
+      inject("FP.", 1...101, ack: 1)
+      inject("R", 101...101)
+      expectState(.closed)
+      expectEvent(.reset)
+    }
+  }
+
+  @Test("without a FIN the number in front of RCV.NXT is outside")
+  func beforeNext() throws {
+    try Script.run {
+      reach(.established)
+      inject("P.", 1...101, ack: 1)
+      advance(by: .milliseconds(40))
+      expect(".", 1...1, ack: 101)
+      inject("R", 100...100)
+      expectNothing()
+      expectState(.established)
+      expectDrop(.outOfWindow, 1)
     }
   }
 

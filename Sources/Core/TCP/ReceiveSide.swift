@@ -151,11 +151,13 @@ package struct ReceiveSide: BitwiseCopyable {
 
   /// Whether a reset's sequence number is beyond doubt (RFC 5961 §3.2). RCV.NXT, as the peer knows
   /// it, is what we acknowledged last: a peer that has forgotten the connection answers with that.
+  /// Behind its FIN it may also name that once more, as macOS does for a program that dies.
   func isExact(_ sequence: SequenceNumber) -> Bool {
     #if PLANTED_FAULTS
       if PlantedFault.isPlanted(.believesBlindResets) { return accepts(sequence, segmentOctets: 0) }
     #endif
     return sequence == next || sequence == lastAcknowledgment
+      || (finishArrived && sequence + 1 == next)
   }
 
   /// Octets of the pool that hold what has arrived.
