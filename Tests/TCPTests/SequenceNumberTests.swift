@@ -135,6 +135,25 @@ struct SequenceNumberTests {
     }
   }
 
+  @Test("an acknowledgement at the right edge is heard: the client has filled the window behind a gap")
+  func acknowledgmentAtEdge() throws {
+    try Script.run(window: 2000) {
+      handshake(sack: true)
+      targetSays(100)
+      expect("P.", 1...101, ack: 1)
+      inject(".", 1001...2001, ack: 1)
+      expect(".", 101...101, ack: 1, sackBlocks: [1001...2001])
+      inject(".", 2001...2001, ack: 101, window: 500)
+      expectNothing()
+      expectPeerWindow(500)
+      expectDrop(.outOfWindow, 0)
+      inject(".", 2002...2002, ack: 101, window: 600)
+      expect(".", 101...101, ack: 1, sackBlocks: [1001...2001])
+      expectPeerWindow(500)
+      expectDrop(.outOfWindow, 1)
+    }
+  }
+
   @Test("a closed window: data is refused, its acknowledgement and window are heard")
   func closedWindow() throws {
     try Script.run(target: .nothing, window: 1000) {

@@ -139,15 +139,25 @@ package struct ReceiveSide: BitwiseCopyable {
   /// Whether everything up to and with the FIN was taken, or there is nothing to take.
   var isDrained: Bool { untakenOctets == 0 }
 
-  /// The window acceptability test of RFC 9293 §3.10.7.4.
+  /// The window acceptability test of RFC 9293 §3.10.7.4. One more than it allows: a segment without octets
+  /// at the right edge, which a peer names that has filled the window, for it has no other number to
+  /// say anything with.
   package func accepts(_ sequence: SequenceNumber, segmentOctets: Int) -> Bool {
-    let window = max(0, advertised.distance(from: next))  // a FIN may lie behind the edge
     let offset = sequence.distance(from: next)
-    if segmentOctets == 0 { return window == 0 ? offset == 0 : offset >= 0 && offset < window }
-    guard window > 0 else { return false }
+    if segmentOctets == 0 { return offset >= 0 && offset <= openOctets }
+    guard openOctets > 0 else { return false }
     let last = offset + segmentOctets - 1
-    return (offset >= 0 && offset < window) || (last >= 0 && last < window)
+    return (offset >= 0 && offset < openOctets) || (last >= 0 && last < openOctets)
   }
+
+  /// Whether a reset may be meant (RFC 5961 §3.2).
+  func mayReset(_ sequence: SequenceNumber) -> Bool {
+    let offset = sequence.distance(from: next)
+    return offset >= 0 && offset < openOctets
+  }
+
+  /// RCV.WND. A FIN may lie behind the edge.
+  private var openOctets: Int { max(0, advertised.distance(from: next)) }
 
   /// Whether a reset's sequence number is beyond doubt (RFC 5961 §3.2). RCV.NXT, as the peer knows
   /// it, is what we acknowledged last: a peer that has forgotten the connection answers with that.

@@ -21,7 +21,6 @@ struct NotificationWatch {
   // The end as a sender.
   private var sent = 1
   private var acknowledged = 1
-  private var hasResent = false
   /// What had been sent when something was sent again: until then losses may reduce the window, too.
   private var resentUntil = 0
   private var probedSince = false
@@ -29,8 +28,9 @@ struct NotificationWatch {
   private var reducedAt: Int?
   private var reducedLatest = 0
   private var owesReduced = false
-  /// Something was late: the window may have been reduced for a loss that was none.
-  private var hasGap = false
+  /// What had been sent when something was late: until then a recovery may be on, which has reduced the
+  /// window, and hears of marks when it is over.
+  private var lateUntil = 0
   /// Segments that left as ECT, and of them those that said CWR.
   private(set) var capable = 0
   private(set) var reductions = 0
@@ -55,9 +55,11 @@ struct NotificationWatch {
       arrivedEnd = max(arrivedEnd, offset + octets)
     }
     guard acknowledgment <= sent else { return }
-    if !segment.blocks.isEmpty || (octets == 0 && acknowledgment == acknowledged) { hasGap = true }
-    if isAgreed, isSure, !hasGap, segment.has(Flag.ece), acknowledged < sent, !hasResent,
-      acknowledgment > reducedLatest
+    if !segment.blocks.isEmpty || (octets == 0 && acknowledgment == acknowledged) {
+      lateUntil = sent
+    }
+    if isAgreed, isSure, segment.has(Flag.ece), acknowledged < sent,
+      acknowledgment > max(lateUntil, resentUntil, reducedLatest)
     {
       owesReduced = true
     }
@@ -94,10 +96,7 @@ struct NotificationWatch {
     let isCapable = segment.codepoint == Codepoint.capable
     let isResent = !isNew && (octets > 0 || segment.has(Flag.fin)) && offset < sent
     sent = max(sent, offset + octets + (segment.has(Flag.fin) ? 1 : 0))
-    if isResent {
-      hasResent = true
-      resentUntil = sent
-    }
+    if isResent { resentUntil = sent }
     guard isCapable || segment.codepoint == 0 else {
       throw Violation("sends codepoint \(segment.codepoint)")
     }
