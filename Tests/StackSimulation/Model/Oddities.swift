@@ -75,7 +75,7 @@ extension Oddities {
     liesInBlocks = some(&dice, 15, 1_000...30_000)
     jumpsGaps = some(&dice, 10, 5_000...100_000)
     acknowledgesUnsent = some(&dice, 10, 500...20_000)
-    skipsStamps = some(&dice, 10, 1_000...60_000)
+    skipsStamps = some(&dice, 10, 1_000...40_000)
     spoilsEchoes = some(&dice, 10, 1_000...100_000)
     agesStamps = some(&dice, 10, 500...20_000)
     replays = some(&dice, 20, 500...20_000)

@@ -229,7 +229,8 @@ final class Peer: Client {
         backoff += 1
         timeouts += 1
         duplicates = 0
-        if plan.forgetsSACK { selectively = [] }
+        // What stands first is sent again whatever was said of it (RFC 2018 §8).
+        selectively.removeAll { plan.forgetsSACK || $0.start <= acknowledged }
         next = acknowledged
       }
     }
