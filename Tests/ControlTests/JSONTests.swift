@@ -67,6 +67,7 @@ import Worker
 @Suite("Status as JSON") struct StatusJSONTests {
   @Test("the report's members have their values") func members() throws {
     var report = try StatusReport.sample(workers: 2)
+    report.overflown = 7
     report.reloads.applied = 3
     report.reloads.refused = 1
     report.reloads.lastWasRefused = true
@@ -84,6 +85,7 @@ import Worker
     #expect(json["counters"]?["dials_failed"] == .number("6"))
     #expect(json["drops"]?["no-rule"] == .number("10"))
     #expect(json["drops"]?["zero-port"] == .number("0"))
+    #expect(json["drops"]?["device-queue-full"] == .number("7"))
     #expect(json["drop_explanations"]?["zero-port"] == .string("a port is zero"))
     #expect(json["workers"] == .number("2"))
     let rule = json["rules"]?[0]

@@ -22,6 +22,7 @@ extension StatusReport {
       drops: [
         DropSample(reason: "no-rule", explanation: "nobody <is> there", value: 5),
         DropSample(reason: "zero-port", explanation: "a port is zero", value: 0),
+        DropSample(reason: "device-queue-full", explanation: "no room", value: 0),
       ])
     return StatusReport(
       identity: .init(

@@ -1,12 +1,15 @@
 """What others do to the device: addresses and routes come back, by themselves and by a reload, and nobody fights over it."""
+import contextlib
 import json
 import os
 import re
+import signal
 import time
 
+from harness import packets as p
 from harness.daemon import DEVICE, wait
 from harness.namespaces import C4, C6, S4, S6, V4, V6, at, expect
-from harness.peers import ask, named
+from harness.peers import MIB, ask, named
 from harness.runner import case
 
 RULES = [{"name": "web", "listen": at(V4, 80), "target": at(S4, 8080)},
@@ -211,3 +214,45 @@ def switches(daemon):
             text = f.read()
         found[re.search(r"^Name:\s+(.*)$", text, re.M)[1] + thread] = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1]
     return found
+
+
+@case()
+def a_queue_that_overflows_is_told_and_answered_by_smaller_windows(world):
+    queue, workers, beyond = 4000, os.cpu_count(), 500
+    world.serve(swallow, S4, 8080)
+    daemon = world.daemon(RULES)
+    datagram = p.ipv4(C4, V4, p.UDP, p.udp(C4, V4, 4000, 9, b"nobody is there"))
+    with world.client.connect(V4, 80) as s, contextlib.closing(p.Injector(world)) as injector:
+        s.sendall(bytes(MIB))
+        usual = wait(lambda: offered(world), 3, "a window")
+
+        def narrowed():
+            """The window is narrow for a second or so: on a busy machine it may take more than one look."""
+            daemon.process.send_signal(signal.SIGSTOP)
+            for _ in range(queue * workers + beyond):
+                injector.socket.sendto(datagram, (DEVICE, p.ETH_P_IP))
+            daemon.process.send_signal(signal.SIGCONT)
+            s.sendall(bytes(MIB))
+            return any(0 < offered(world) <= usual // 2 for _ in range(20))
+
+        wait(narrowed, 20, "a window of half of %d" % usual)
+        wait(lambda: daemon.drops("device-queue-full") >= beyond, 5, "drops of the kernel on the status page")
+        daemon.wait_log("the device's queue overflows.*packets=")
+        wait(lambda: offered_after(s, world) == usual, 8, "the usual window again")
+    expect(len(lines(daemon, "queue overflows")) == 1, "told more than once: %s", daemon.last(4))
+
+
+def swallow(connection):
+    while connection.recv(MIB):
+        pass
+
+
+def offered(world):
+    """The window that the client's kernel was offered last, octets."""
+    return int(re.search(r"snd_wnd:(\d+)", world.client.run(["ss", "-tinH", "dst", V4]))[1])
+
+
+def offered_after(connection, world):
+    connection.sendall(bytes(4096))
+    time.sleep(0.1)
+    return offered(world)

@@ -1,6 +1,7 @@
 import Configuration
 import Primitives
 import Stack
+import TCP
 import Testing
 import Wire
 
@@ -74,6 +75,25 @@ struct PressureTests {
       world.advance(by: .seconds(100))
     }
     #expect(world.flow == slot)
+  }
+
+  @Test("clients of a device that overflows are offered less, and as much as before in the end")
+  func overflow() throws {
+    let world = World(rules: [rule("web")])
+    var client = Client(world)
+    try client.connect()
+    func offered() -> UInt16? {
+      client.send([.ack, .psh], [1])
+      world.advance(by: .milliseconds(40))
+      return world.take().last?.tcp?.window
+    }
+    let before = offered()
+    for _ in 0..<9 { world.stack.deviceOverflowed(at: world.now) }
+    client.send([.ack, .psh], [UInt8](repeating: 7, count: 50_000))
+    #expect(try #require(offered()) <= 16 * 1024)
+    world.advance(by: .seconds(12))
+    #expect(try #require(offered()) >= #require(before))
+    #expect(world.stack.memory.windowCap.octets == .max)
   }
 
   @Test("sessions make room for sessions, and leave TIME-WAIT alone")

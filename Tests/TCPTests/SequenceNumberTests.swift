@@ -135,7 +135,7 @@ struct SequenceNumberTests {
     }
   }
 
-  @Test("an acknowledgement at the right edge is heard: the client has filled the window behind a gap")
+  @Test("an acknowledgement at the right edge is heard: its client has filled the window")
   func acknowledgmentAtEdge() throws {
     try Script.run(window: 2000) {
       handshake(sack: true)

@@ -351,3 +351,11 @@ func expectDrop(
     }
   }
 }
+
+/// The device's queue overflows.
+func deviceOverflows() {
+  step { script in
+    script.memory.windowCap.narrow(usual: script.settings.windowOctets, at: script.now)
+    script.note("the device's queue overflows")
+  }
+}

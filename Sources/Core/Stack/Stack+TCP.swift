@@ -277,6 +277,7 @@ extension Stack {
   /// - Returns: false when `frames` is full: drain it and call again.
   package mutating func transmit(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
     guard flows[slot].isTCP else { return true }
+    memory.windowCap.relax(widest: tcpSettings.ipv4.windowOctetsMax, at: now)
     let done = endpoints[slot].transmit(
       at: now, path: path(flows[slot].tuple), memory: &memory, frames: &frames)
     if done { schedule(slot) }

@@ -246,6 +246,11 @@ package struct Stack: ~Copyable {
     settings.offloadsChecksum = false
   }
 
+  /// The kernel found no room in the device's queue for packets of clients: they are offered less.
+  package mutating func deviceOverflowed(at now: MonotonicInstant) {
+    memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets, at: now)
+  }
+
   /// Flows now. An endpoint that rests in TIME-WAIT is no conversation any more and not counted.
   package var flowCount: Int { Int(flows.count) - timeWaitCount }
   package var drops: DropCounters { memory.drops }

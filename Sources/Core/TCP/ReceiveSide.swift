@@ -455,14 +455,15 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
+  /// - Parameter cap: octets to be offered at most.
   package mutating func windowField(
-    acknowledgment: SequenceNumber, unscaled: Bool, segmentOctets: Int
+    acknowledgment: SequenceNumber, unscaled: Bool, segmentOctets: Int, cap: UInt32 = .max
   ) -> UInt16 {
     let shift = unscaled ? 0 : Int(scale)
     let unit = 1 << shift
     var edge = advertised
     if untakenOctets == Int(pendingOctets), !window.isHeldBack {  // the target keeps up
-      let limit = Int(window.limit)
+      let limit = Int(min(window.limit, cap))
       let open = taken + limit
       // receiver's silly window avoidance (RFC 1122 §4.2.3.3)
       if open.distance(from: advertised) >= min(limit / 2, segmentOctets) { edge = open }

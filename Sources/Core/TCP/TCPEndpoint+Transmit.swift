@@ -116,7 +116,8 @@ extension TCPEndpoint {
       write(
         sequence: sequence, acknowledgment: halfway, flags: acknowledgmentFlags,
         window: receive.windowField(
-          acknowledgment: halfway, unscaled: !peerScales, segmentOctets: mss),
+          acknowledgment: halfway, unscaled: !peerScales, segmentOctets: mss,
+          cap: memory.windowCap.octets),
         options: options, path: path, frames: &frames)
     }
     let fields = acknowledgmentFields(withBlocks: true, at: now, memory: memory)
@@ -138,7 +139,7 @@ extension TCPEndpoint {
     let acknowledgment = receive.acknowledgment(finishTaken: finishTaken)
     let window = receive.windowField(
       acknowledgment: acknowledgment, unscaled: !peerScales,
-      segmentOctets: Int(send.segmentSize.octetsMax))
+      segmentOctets: Int(send.segmentSize.octetsMax), cap: memory.windowCap.octets)
     receive.acknowledged(acknowledgment, stillOwed: stillOwed)
     return (acknowledgment, window, options)
   }

@@ -15,6 +15,8 @@ package struct TCPMemory: ~Copyable {
   package var stores: Slab<ReceiveStore>
   package var pending: Slab<PendingSlice>
   package var drops = DropCounters()
+  /// What clients may be offered, while the device's queue overflows.
+  package var windowCap = WindowCap()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 

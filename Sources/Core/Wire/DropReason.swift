@@ -9,6 +9,8 @@
 package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
   // The device and its header.
   case badOffloadHeader
+  /// The kernel's drop: counted by it, see the supervisor's OverflowWatch.
+  case deviceQueueFull
   case deviceWriteFailed
   case frameQueueFull
   case handOverFull
@@ -75,6 +77,7 @@ extension DropReason {
   package var word: String {
     switch self {
     case .badOffloadHeader: "bad-offload-header"
+    case .deviceQueueFull: "device-queue-full"
     case .deviceWriteFailed: "device-write-failed"
     case .frameQueueFull: "frame-queue-full"
     case .handOverFull: "hand-over-full"
@@ -131,6 +134,7 @@ extension DropReason {
   package var explanation: String {
     switch self {
     case .badOffloadHeader: "the virtio-net header is cut short or contradicts its packet"
+    case .deviceQueueFull: "the kernel found no room in the device's queue"
     case .deviceWriteFailed: "the device refused a packet of ours"
     case .frameQueueFull: "an answer found no room among the packets waiting for the device"
     case .handOverFull: "too many packets wait for the worker that this one belongs to"

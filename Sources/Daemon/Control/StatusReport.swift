@@ -6,6 +6,7 @@
 // metrics are concerned, which may not repeat their labels. Flows are listed newest first.
 
 import Primitives
+import Wire
 import Worker
 
 package struct StatusReport: Sendable {
@@ -41,16 +42,19 @@ package struct StatusReport: Sendable {
   /// Host names of targets that have no address at present.
   package var unresolvedNames: [String]
   package var workers: [WorkerSnapshot]
+  /// Packets that the kernel dropped since the device's queue was full; nil when it does not tell.
+  package var overflown: UInt64?
 
   package init(
     identity: Identity, uptime: Interval, reloads: Reloads, unresolvedNames: [String],
-    workers: [WorkerSnapshot]
+    workers: [WorkerSnapshot], overflown: UInt64? = nil
   ) {
     self.identity = identity
     self.uptime = uptime
     self.reloads = reloads
     self.unresolvedNames = unresolvedNames
     self.workers = workers
+    self.overflown = overflown
   }
 }
 
@@ -126,6 +130,9 @@ extension StatusReport {
         places[sample.reason] = sums.count
         sums.append(sample)
       }
+    }
+    if let overflown, let place = places[DropReason.deviceQueueFull.word] {
+      sums[place].value = overflown
     }
     return sums
   }

@@ -6,8 +6,8 @@
 // Nothing is half started: a step that fails takes down what the earlier ones made and says why in
 // one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
 // that cannot go on is told to `workerFailed`, which ends the daemon. Reloads are in Daemon+Reload,
-// routes that outlive their rules in Daemon+Routes,
-// what the device loses meanwhile in Daemon+Device.
+// routes that outlive their rules in Daemon+Routes, what the device loses meanwhile in Daemon+Device, its
+// queue that overflows in OverflowWatch.
 
 import Configuration
 import Control
@@ -46,6 +46,11 @@ actor Daemon {
   /// Tells of changes of the device, and the task that puts it right.
   var deviceWatch: DeviceWatch?
   var repairs: Task<Void, Never>?
+  /// Looks whether the device's queue overflows when a worker falls behind.
+  var overflowWatch: OverflowWatch?
+  /// Packets that were lost so since the log was told.
+  var overflown: UInt64 = 0
+  var overflowToldAt: MonotonicInstant?
   /// Rules that are gone from the configuration and may still have flows.
   var leaving: [LeavingRule] = []
   /// Runs while `leaving` has any.
@@ -113,7 +118,8 @@ actor Daemon {
     let openFiles = try raiseDescriptorBound(workers: queues)
     let opened = try await keeper.open(configuration, queues: queues)
     try await startDeviceWatch()
-    try makeWorkers(opened)
+    let fallsBehind = await startOverflowWatch()
+    try makeWorkers(opened, fallsBehind: fallsBehind)
     let endpoints = ControlEndpoints(
       status: configuration.daemon.status, control: configuration.daemon.control,
       owner: account?.owner)
@@ -164,7 +170,9 @@ actor Daemon {
 
   /// Makes a worker for each queue; the keeper starts their threads: packets and messages wait until
   /// then. Flows are divided evenly: a flow table is one worker's own, and so are its descriptors.
-  private func makeWorkers(_ opened: consuming DeviceKeeper.Opened) throws(SystemError) {
+  private func makeWorkers(
+    _ opened: consuming DeviceKeeper.Opened, fallsBehind: @escaping @Sendable () -> Void
+  ) throws(SystemError) {
     let count = opened.device.queueCount
     let maxFlows = identity.flowCountMax
     var handOvers: [HandOver] = []
@@ -180,7 +188,7 @@ actor Daemon {
         ownAddresses: plan.addresses.map(\.address),
         place: opened.steering.map {
           WorkerPlace(steering: $0, number: number, handOvers: handOvers, counts: counts)
-        })
+        }, fallsBehind: fallsBehind)
       let worker = try WorkerHandle(
         settings: settings, rules: configuration.forwards, queue: opened.device.takeQueue(number),
         log: output.logger("worker"), didFail: workerFailed)
@@ -199,6 +207,7 @@ actor Daemon {
   private func takeDown() async {
     isEnding = true
     await stopDeviceWatch()
+    await stopOverflowWatch()
     await stopRouteWatch()
     await resolver.stop()
     await control?.stop()
@@ -236,7 +245,8 @@ extension Daemon {
     let snapshots = await snapshots()
     return StatusReport(
       identity: identity, uptime: MonotonicClock.now() - startedAt, reloads: reloads,
-      unresolvedNames: await resolver.unresolved, workers: snapshots)
+      unresolvedNames: await resolver.unresolved, workers: snapshots,
+      overflown: await keeper.droppedPackets())
   }
 
   /// Returns once every worker has made a turn, or has none to make; never when one hangs.

@@ -238,6 +238,14 @@ actor DeviceKeeper {
     return try netlink.use { (session) throws(NetlinkError) in try session.link(index) }
   }
 
+  /// Packets that the device's queue had no room for, since it was made; nil when nobody tells.
+  func droppedPackets() -> UInt64? {
+    let index = interfaceIndex
+    return try? netlink.use { (session) throws(NetlinkError) in
+      try session.droppedPackets(index)
+    }
+  }
+
   /// Adds what is planned and missing, until something cannot be.
   ///
   /// - Returns: what was missing.

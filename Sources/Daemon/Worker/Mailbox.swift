@@ -63,7 +63,7 @@ extension WorkerMessage {
   fileprivate var mustArrive: Bool {
     switch self {
     case .install, .ownPrefixes, .stop: true
-    case .resolved, .mtu, .snapshot: false
+    case .resolved, .mtu, .deviceOverflowed, .snapshot: false
     }
   }
 

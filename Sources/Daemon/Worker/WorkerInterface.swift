@@ -42,11 +42,14 @@ package struct WorkerSettings: Sendable {
   package var ownAddresses: [IPAddress]
   /// How many workers there are and which one this is; nil for the only one.
   package var place: WorkerPlace?
+  /// Called on the worker's thread, ten times a second at most, when the device has more packets than a
+  /// turn takes: its queue may overflow. The callee must not wait.
+  package var fallsBehind: (@Sendable () -> Void)?
 
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
     seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [IPAddress] = [],
-    place: WorkerPlace? = nil
+    place: WorkerPlace? = nil, fallsBehind: (@Sendable () -> Void)? = nil
   ) {
     self.mtu = mtu
     self.maxFlows = maxFlows
@@ -56,6 +59,7 @@ package struct WorkerSettings: Sendable {
     self.ownPrefixes = ownPrefixes
     self.ownAddresses = ownAddresses
     self.place = place
+    self.fallsBehind = fallsBehind
   }
 }
 
@@ -68,6 +72,8 @@ package enum WorkerMessage: Sendable {
   /// A host name's newest answer.
   case resolved(name: String, addresses: [IPAddress])
   case mtu(Int)
+  /// The device's queue had no room for packets of clients.
+  case deviceOverflowed
   /// Replaces `WorkerSettings.ownPrefixes` and `ownAddresses`.
   case ownPrefixes([IPPrefix], except: [IPAddress] = [])
   /// Calls back once with what is going on, on the worker's thread, or with nil when this worker will

@@ -33,6 +33,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let packetsMax = 256
   /// Turns that read one packet and look no further, before one looks again.
   static let loneTurnsMax = 16
+  /// Between two calls of `WorkerSettings.fallsBehind`.
+  static let behindPause = Interval.milliseconds(100)
   /// Octets that one flow may read from its target in a turn.
   static let readBudget = 256 * 1024
   /// Datagrams that one session may read from its target in a turn.
@@ -76,6 +78,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var framesWritten: UInt64 = 0
   var refusedFrames = 0
   var lastAlarm = MonotonicInstant.zero
+  private let fallsBehind: (@Sendable () -> Void)?
+  private var fellBehind = MonotonicInstant.zero
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
@@ -120,6 +124,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     self.queue = queue
     self.mailbox = mailbox
     self.log = log
+    fallsBehind = settings.fallsBehind
     self.now = now
     logsFlows = log.logLevel <= .info
     sockets = .allocate(capacity: settings.maxFlows)
@@ -198,7 +203,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
         deviceIsReadable = count > 1
         return
       }
-      guard used + TunQueue.packetOctetsMax <= Self.arenaOctets else { return }
+      guard used + TunQueue.packetOctetsMax <= Self.arenaOctets else { break }
       let memory = UnsafeMutableRawBufferPointer(
         start: arena + used, count: TunQueue.packetOctetsMax)
       switch queue.read(into: memory) {
@@ -223,6 +228,13 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
         }
       }
     }
+    if now - fellBehind >= Self.behindPause { fallBehind() }
+  }
+
+  /// The device has more than a turn takes.
+  @inline(never) private mutating func fallBehind() {
+    fellBehind = now
+    fallsBehind?()
   }
 
   /// Takes what other workers handed over.
@@ -273,6 +285,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
           rules, counts: counts, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
       case .resolved(let name, let addresses): stack.resolved(name, addresses)
       case .mtu(let mtu): stack.setMTU(mtu)
+      case .deviceOverflowed: stack.deviceOverflowed(at: now)
       case .ownPrefixes(let prefixes, let addresses):
         stack.setOwnPrefixes(prefixes, except: addresses)
       case .snapshot(let receive): receive(snapshot())

@@ -100,6 +100,14 @@ struct NetlinkAttributes {
     return nla_get_u32(attribute)
   }
 
+  /// One of the 64-bit numbers that an attribute is a row of.
+  func counter(_ type: Int, at index: Int) -> UInt64? {
+    guard let attribute = find(type), Int(nla_len(attribute)) >= 8 * (index + 1),
+      let data = nla_data(attribute)
+    else { return nil }
+    return data.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self)
+  }
+
   func text(_ type: Int) -> String? {
     guard let attribute = find(type), let data = nla_data(attribute) else { return nil }
     let octets = UnsafeRawBufferPointer(start: data, count: Int(nla_len(attribute)))

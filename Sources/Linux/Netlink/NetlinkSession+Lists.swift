@@ -20,6 +20,30 @@ extension NetlinkSession {
     try links().first { $0.index == index }
   }
 
+  /// Packets that the kernel has dropped on their way into a link: for a TUN, those that its queue had no
+  /// room for.
+  package mutating func droppedPackets(_ interfaceIndex: Int) throws(NetlinkError) -> UInt64 {
+    let action = "reading the device's statistics"
+    var header = ifinfomsg()
+    header.ifi_index = Int32(interfaceIndex)
+    guard let request = NetlinkRequest(type: Int(RTM_GETLINK), flags: 0, header: header) else {
+      throw Self.outOfMemory(action)
+    }
+    var dropped: UInt64?
+    do throws(NetlinkFailure) {
+      try socket.exchange(request) { reply in
+        guard reply.type == Int(RTM_NEWLINK) else { return }
+        // tx_dropped of struct rtnl_link_stats64
+        dropped = reply.attributes(after: MemoryLayout<ifinfomsg>.size)
+          .counter(Int(IFLA_STATS64), at: 7)
+      }
+    } catch {
+      throw Self.explain(error, action)
+    }
+    guard let dropped else { throw .exchange(action: action, reason: "they are not told") }
+    return dropped
+  }
+
   /// Addresses of both families, on one link or on all.
   package mutating func addresses(
     interfaceIndex: Int? = nil

@@ -46,6 +46,9 @@ final class Worker {
   var skipsSettling = false
   var answersEarly = false
   var forgetsEvents = false
+  /// So many turns, and the device's queue has overflowed once more; 0: never.
+  private let turnsBetweenOverflows: Int
+  private var turns = 0
   /// Endpoints sleep after each turn that lets them, which nobody may notice.
   private let sleeps: Bool
 
@@ -58,6 +61,7 @@ final class Worker {
   ) {
     self.number = number
     sleeps = seed % 2 == 0
+    turnsBetweenOverflows = seed % 7 == 3 ? 1 + Int(seed / 7 % 50) : 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
       seed: (seed &* 0x9E37_79B9_7F4A_7C15 ^ 0x5555, seed &+ 0xABCD),
@@ -106,6 +110,10 @@ final class Worker {
       activity += 1
       if forgetsEvents, !stack.isDialing(slot) { continue }
       try event(slot, socket)
+    }
+    turns += 1
+    if turnsBetweenOverflows > 0, turns % turnsBetweenOverflows == 0 {
+      stack.deviceOverflowed(at: now)
     }
     let used = try takeOver(into: try readDevice())
     if !ignoresDeadlines, let due = stack.nextDeadline(), due <= now {
