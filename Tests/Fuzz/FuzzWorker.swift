@@ -39,6 +39,7 @@ final class FuzzWorker {
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
     settings.bufferOctetsMax = bufferOctets
+    settings.offloadsDatagrams = offloads
     // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
     settings.fragments.datagrams = 8
     settings.fragments.completedPerTurn = 8
@@ -361,15 +362,21 @@ final class FuzzWorker {
 
   private func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    while let datagram = stack.nextDatagram(slot) {
-      let bytes = UnsafeRawBufferPointer(start: datagram.base, count: datagram.octets)
+    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+      let bytes = UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
       require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
-      stack.uploaded(slot, datagrams: 1, octets: datagram.octets, at: now)
+      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+      require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
+      stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
     }
   }
 
   private func downloadDatagrams(_ slot: UInt32) {
-    for octets in sockets[Int(slot)]?.datagrams ?? [] {
+    let waiting = sockets[Int(slot)]?.datagrams ?? []
+    if let run = joined(waiting), stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now) {
+      downloadRun(slot, run)
+    }
+    for octets in waiting {
       withUnsafeTemporaryAllocation(byteCount: octets, alignment: 8) { memory in
         memory.initializeMemory(as: UInt8.self, repeating: 0x66)
         let slice = Wire.Slice(memory.baseAddress, octets)
@@ -379,6 +386,24 @@ final class FuzzWorker {
     }
     sockets[Int(slot)]?.datagrams.removeAll()
     stack.drainedDatagrams(slot)
+  }
+
+  /// All of these as one run; nil where they make none, or one that is none.
+  private func joined(_ datagrams: [Int]) -> DatagramRun? {
+    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else { return nil }
+    for octets in datagrams.dropFirst() where !run.join(DatagramRun(octets)) { return nil }
+    return run
+  }
+
+  private func downloadRun(_ slot: UInt32, _ run: DatagramRun) {
+    withUnsafeTemporaryAllocation(byteCount: run.octets, alignment: 8) { memory in
+      memory.initializeMemory(as: UInt8.self, repeating: 0x66)
+      withUnsafePointer(to: Wire.Slice(memory.baseAddress, run.octets)) { slice in
+        let slices = UnsafeBufferPointer(start: slice, count: 1)
+        while !stack.downloaded(slot, run: run, slices, at: now) { drain() }
+      }
+      drain()
+    }
   }
 
   private func transmit(_ slot: UInt32) {

@@ -29,22 +29,21 @@ import Wire
     var incoming = DatagramReceiveBatch()
     memory.withUnsafeMutableBytes { octets in
       for (index, size) in sizes.enumerated() {
-        let middle = index + size / 2
-        let parts = [octets.slice(index..<middle), octets.slice(middle..<index + size)]
-        #expect(parts.withUnsafeBufferPointer { outgoing.append($0) })
+        #expect(outgoing.append(octets.slice(index..<index + size)) == true)
       }
-      guard case .datagrams(8) = outgoing.send(on: socket) else {
+      guard case .messages(8) = outgoing.send(on: socket) else {
         Issue.record("send")
         return
       }
       #expect(outgoing.count == 0)
     }
-    guard case .datagrams(8) = incoming.receive(on: peer) else {
+    guard case .messages(8) = incoming.receive(on: peer) else {
       Issue.record("receive")
       return
     }
     for (index, size) in sizes.enumerated() {
-      let slice = incoming.datagram(index)
+      let (slice, run) = incoming.message(index)
+      #expect(run == DatagramRun(size))
       let octets = Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
       #expect(octets == Array(memory[index..<index + size]))
     }
@@ -59,24 +58,133 @@ import Wire
     let socket = TargetSocket(adopting: Descriptor(adopting: first))
     let peer = TargetSocket(adopting: Descriptor(adopting: second))
     var outgoing = DatagramSendBatch()
-    var octet: UInt8 = 5
-    withUnsafeMutableBytes(of: &octet) { memory in
-      let slice = memory.slice(0..<1)
-      for _ in 0..<DatagramSendBatch.datagramsMax { #expect(outgoing.append(slice) == true) }
-      #expect(outgoing.append(slice) == false)
-      guard case .datagrams(DatagramSendBatch.datagramsMax) = outgoing.send(on: socket) else {
+    var octets: (UInt8, UInt8) = (5, 6)
+    withUnsafeMutableBytes(of: &octets) { memory in
+      // Each longer than the one before it: nothing joins.
+      for _ in 0..<DatagramSendBatch.messagesMax / 2 {
+        #expect(outgoing.append(memory.slice(0..<0)) == true)
+        #expect(outgoing.append(memory.slice(0..<2)) == true)
+      }
+      #expect(outgoing.append(memory.slice(0..<0)) == false)
+      #expect(outgoing.count == DatagramSendBatch.messagesMax)
+      guard case .messages(DatagramSendBatch.messagesMax) = outgoing.send(on: socket) else {
         Issue.record("send")
         return
       }
+      #expect(outgoing.count == 0 && outgoing.datagramsSent == DatagramSendBatch.messagesMax)
     }
     var incoming = DatagramReceiveBatch()
-    guard case .datagrams(10) = incoming.receive(on: peer, limit: 10) else {
+    guard case .messages(10) = incoming.receive(on: peer, limit: 10) else {
       Issue.record("limit")
       return
     }
-    guard case .datagrams(54) = incoming.receive(on: peer) else {
+    guard case .messages(54) = incoming.receive(on: peer) else {
       Issue.record("rest")
       return
+    }
+  }
+
+  /// The lengths of datagrams that one receive took, and of the runs that they come in.
+  private func lengths(
+    _ incoming: borrowing DatagramReceiveBatch, _ messages: Int
+  ) -> (datagrams: [Int], runs: [Int]) {
+    var datagrams: [Int] = []
+    var runs: [Int] = []
+    var index = 0
+    while index < messages {
+      let (count, run, slices) = incoming.run(from: index)
+      #expect(slices.reduce(0) { $0 + $1.octets } == run.octets)
+      for number in 0..<run.datagrams {
+        datagrams.append(run.datagramOctets(at: number * run.segmentOctets))
+      }
+      runs.append(run.datagrams)
+      index += count
+    }
+    return (datagrams, runs)
+  }
+
+  @Test("equal datagrams are sent as runs, and come as such", arguments: [loopback, loopback6])
+  func runs(_ address: IPAddress) throws {
+    let (first, second) = try pair(address)
+    let socket = TargetSocket(adopting: Descriptor(adopting: first))
+    let peer = TargetSocket(adopting: Descriptor(adopting: second))
+    var outgoing = DatagramSendBatch()
+    var incoming = DatagramReceiveBatch()
+    var memory = [UInt8](repeating: 3, count: 6000)
+    let sizes = [100, 100, 100, 40, 40, 0, 7, 1000, 1000]
+    memory.withUnsafeMutableBytes { octets in
+      for size in sizes { #expect(outgoing.append(octets.slice(0..<size)) == true) }
+      #expect(outgoing.append(octets.slice(0..<2500), segmentOctets: 1000) == true)
+      #expect(outgoing.count == sizes.count + 3)
+      // 100 100 100 40 | 40 | | 7 | 1000 1000 1000 1000 500
+      guard case .messages(5) = outgoing.send(on: socket) else {
+        Issue.record("send")
+        return
+      }
+      #expect(outgoing.datagramsSent == sizes.count + 3)
+      #expect(outgoing.octetsSent == sizes.reduce(0, +) + 2500)
+    }
+    guard case .messages(let count) = incoming.receive(on: peer) else {
+      Issue.record("receive")
+      return
+    }
+    let got = lengths(incoming, count)
+    #expect(got.datagrams == sizes + [1000, 1000, 500])
+    #expect(got.runs == [4, 1, 1, 1, 5])
+  }
+
+  @Test("a run whose parts are longer than the path takes is refused whole, and goes in parts")
+  func splits() throws {
+    let (first, second) = try pair(loopback)
+    let socket = TargetSocket(adopting: Descriptor(adopting: first))
+    let peer = TargetSocket(adopting: Descriptor(adopting: second))
+    socket.permitFragments(isIPv4: true)
+    var outgoing = DatagramSendBatch()
+    var incoming = DatagramReceiveBatch()
+    // Two datagrams that fit IPv4 alone, and not the loopback's MTU less what a run needs.
+    let octets = 65_000
+    var memory = (0..<octets).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    memory.withUnsafeMutableBytes { memory in
+      #expect(outgoing.append(memory.slice(0..<octets), segmentOctets: octets - 1000) == true)
+      #expect(outgoing.append(memory.slice(0..<3)) == true)
+      #expect(outgoing.count == 3)
+      #expect(outgoing.split() == true)
+      #expect(outgoing.split() == false, "once")
+      var sent: [Int] = []
+      while outgoing.count > 0 {
+        guard case .messages(1) = outgoing.send(on: socket) else {
+          Issue.record("send")
+          return
+        }
+        sent.append(outgoing.octetsSent)
+      }
+      #expect(sent == [octets - 1000, 1000, 3])
+    }
+    guard case .messages(let count) = incoming.receive(on: peer) else {
+      Issue.record("receive")
+      return
+    }
+    #expect(lengths(incoming, count).datagrams == [octets - 1000, 1000, 3])
+  }
+
+  @Test("what is dropped of a run that was split is one datagram; of one that was not, all of it")
+  func dropsOfRuns() {
+    var outgoing = DatagramSendBatch()
+    var memory = [UInt8](repeating: 1, count: 50)
+    memory.withUnsafeMutableBytes { memory in
+      for _ in 0..<2 {
+        #expect(outgoing.append(memory.slice(0..<25), segmentOctets: 10) == true)
+      }
+      #expect(outgoing.count == 6)
+      #expect(outgoing.split() == true)
+      outgoing.removeFirst()
+      #expect(outgoing.count == 5)
+      outgoing.removeFirst()
+      outgoing.removeFirst()
+      #expect(outgoing.count == 3)
+      outgoing.removeFirst()
+      #expect(outgoing.count == 0)
+      #expect(outgoing.split() == false)
     }
   }
 
@@ -111,7 +219,7 @@ import Wire
       }
       #expect(error.isMessageTooLong)
       outgoing.removeFirst()
-      guard case .datagrams(1) = outgoing.send(on: socket) else {
+      guard case .messages(1) = outgoing.send(on: socket) else {
         Issue.record("not sent")
         return
       }

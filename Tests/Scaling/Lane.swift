@@ -74,8 +74,8 @@ struct Lane: ~Copyable {
       position += 1
       if !stack.take(.dial, of: slot).isEmpty { stack.opened(slot, connected: true, at: now) }
       guard !stack.take(.upload, of: slot).isEmpty else { continue }
-      while let datagram = stack.nextDatagram(slot) {
-        stack.uploaded(slot, datagrams: 1, octets: datagram.octets, at: now)
+      while let (slice, _) = stack.nextDatagrams(slot) {
+        stack.uploaded(slot, datagrams: 1, octets: slice.octets, at: now)
         packets += 1
       }
       stack.targetReady(slot, readable: true, writable: false, readToEnd: false, at: now)

@@ -117,6 +117,63 @@ struct UDPSessionTests {
         == [Array(payload[..<1000]), Array(payload[1000..<2000]), Array(payload[2000...])])
   }
 
+  @Test("a super-packet of more datagrams than a socket takes at once is queued in parts")
+  func longSuperPacket() throws {
+    let world = World(rules: [dns])
+    let payload = (0..<200).map { UInt8($0) }
+    world.give(
+      udpPacket(payload: payload),
+      virtio: VirtioNetHeader(
+        flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+        segmentOctets: 2))
+    let slot = world.stack.request(at: 0)
+    var parts: [Int] = []
+    while let (slice, segmentOctets) = world.stack.nextDatagrams(slot) {
+      #expect(segmentOctets == 2)
+      parts.append(slice.octets)
+    }
+    #expect(parts == [128, 72])
+  }
+
+  @Test("a run that the target sent goes to the client as one packet, where the device takes that")
+  func runs() throws {
+    for (takes, mtu) in [(true, 1500), (true, 1027), (false, 1500)] {
+      let world = World(rules: [dns], mtu: mtu) { settings in
+        settings.offloadsChecksum = takes
+        settings.offloadsDatagrams = takes
+      }
+      world.send(udpPacket(payload: [1]))
+      let slot = try #require(world.flow)
+      #expect(
+        world.stack.joinsDatagrams(slot, segmentOctets: 1000, at: world.now)
+          == (takes && mtu == 1500))
+      guard takes, mtu == 1500 else { continue }
+      var octets = [UInt8](repeating: 7, count: 2400)
+      octets.withUnsafeMutableBytes { memory in
+        let slices = [
+          Slice(memory.baseAddress, 2000), Slice(memory.baseAddress.map { $0 + 2000 }, 400),
+        ]
+        var run = DatagramRun(2000, segmentOctets: 1000)
+        #expect(run.join(DatagramRun(400)) == true)
+        let isDone = slices.withUnsafeBufferPointer {
+          world.stack.downloaded(slot, run: run, $0, at: world.now)
+        }
+        #expect(isDone)
+        #expect(world.stack.frames.count == 1)
+        let frame = world.stack.frames.slices(of: 0)
+        #expect(frame.map(\.octets) == [10 + 20 + 8, 2000, 400])
+        let header = UnsafeRawBufferPointer(start: frame[0].base, count: frame[0].octets)
+        let virtio = try? VirtioNetHeader(parsing: header.bytes)
+        #expect(virtio?.segmentation == .udp && virtio?.segmentOctets == 1000)
+        #expect(virtio?.flags.contains(.needsChecksum) == true)
+        world.stack.frames.removeAll()
+      }
+      #expect(world.stack.joinsDatagrams(slot, segmentOctets: 1473, at: world.now) == false)
+      world.stack.disableOffloads()
+      #expect(world.stack.joinsDatagrams(slot, segmentOctets: 1000, at: world.now) == false)
+    }
+  }
+
   @Test(
     "a datagram larger than the MTU leaves in fragments that make it up", arguments: [true, false])
   func fragments(isIPv4: Bool) throws {

@@ -319,10 +319,15 @@ final class World {
 
   private func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    while let datagram = stack.nextDatagram(slot) {
-      let octets = Array(UnsafeRawBufferPointer(start: datagram.base, count: datagram.octets))
-      sockets[slot]?.receivedDatagrams.append(octets)
-      stack.uploaded(slot, datagrams: 1, octets: octets.count, at: now)
+    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+      let octets = Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
+      for number in 0..<run.datagrams {
+        let start = number * run.segmentOctets
+        let end = start + run.datagramOctets(at: start)
+        sockets[slot]?.receivedDatagrams.append(Array(octets[start..<end]))
+      }
+      stack.uploaded(slot, datagrams: run.datagrams, octets: octets.count, at: now)
     }
   }
 

@@ -73,23 +73,26 @@ extension Stack {
     return slot
   }
 
-  /// Queues a datagram, or all of a super-packet's, for this turn.
+  /// Queues a datagram, or a super-packet's, for this turn.
   private mutating func append(_ arrival: Arrival, to slot: UInt32) {
     let payload = arrival.payload
     let segment = Int(arrival.virtio.segmentOctets)
     guard case .udp? = arrival.virtio.segmentation, segment > 0, payload.octets > segment else {
-      queueDatagram(payload, slot)
+      queueDatagrams(PendingSlice(payload), slot)
       return
     }
+    // A socket takes no longer runs.
+    let runMax = min(DatagramRun.datagramsMax, DatagramRun.octetsMax / segment) * segment
     var offset = 0
     while offset < payload.octets, let base = payload.base {
-      queueDatagram(Slice(base + offset, min(segment, payload.octets - offset)), slot)
-      offset += segment
+      let octets = min(max(segment, runMax), payload.octets - offset)
+      queueDatagrams(PendingSlice(Slice(base + offset, octets), segmentOctets: segment), slot)
+      offset += octets
     }
   }
 
-  private mutating func queueDatagram(_ slice: Slice, _ slot: UInt32) {
-    guard let entry = memory.pending.take(PendingSlice(slice)) else {
+  private mutating func queueDatagrams(_ pending: PendingSlice, _ slot: UInt32) {
+    guard let entry = memory.pending.take(pending) else {
       memory.drops.count(.memoryFull)
       return
     }
@@ -104,20 +107,24 @@ extension Stack {
     want(slot, .upload)
   }
 
-  /// Takes the next datagram for the target; nil when none waits.
-  package mutating func nextDatagram(_ slot: UInt32) -> Slice? {
+  /// Takes the next datagrams for the target, all of them `segmentOctets` long but the last, or one if that
+  /// is 0; nil when none waits.
+  package mutating func nextDatagrams(_ slot: UInt32) -> (slice: Slice, segmentOctets: Int)? {
     let entry = datagrams[Int(slot)].first
     guard entry != noSlot else { return nil }
     let pending = memory.pending[entry]
     datagrams[Int(slot)].first = pending.next
     if pending.next == noSlot { datagrams[Int(slot)].last = noSlot }
     memory.pending.give(entry)
-    return pending.slice
+    return (pending.slice, Int(pending.segmentOctets))
   }
 
   /// Drops what waits for a session's target.
   mutating func dropDatagrams(_ slot: UInt32) {
-    while nextDatagram(slot) != nil { memory.drops.count(.targetWriteFailed) }
+    while let (slice, segmentOctets) = nextDatagrams(slot) {
+      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+      for _ in 0..<run.datagrams { memory.drops.count(.targetWriteFailed) }
+    }
   }
 
   /// The target's socket took datagrams of so many octets together.
@@ -144,11 +151,35 @@ extension Stack {
       if case .frameQueueFull = error, !frames.isEmpty { return false }
       memory.drops.count(error)
     }
+    noteDownload(slot, octets: datagram.octets, at: now)
+    return true
+  }
+
+  /// Whether datagrams of this length may go to the client as one packet, which its kernel takes apart.
+  package func joinsDatagrams(_ slot: UInt32, segmentOctets: Int, at now: MonotonicInstant) -> Bool {
+    let headers = (flows[slot].tuple.virtual.isIPv4 ? 20 : 40) + UDPHeader.octets
+    return settings.offloadsDatagrams
+      && segmentOctets + headers <= sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now)
+  }
+
+  /// The target sent a run of datagrams that `joinsDatagrams`: passes it to the client.
+  /// - Returns: false when `frames` is full: drain it and call again.
+  package mutating func downloaded(
+    _ slot: UInt32, run: DatagramRun, _ slices: UnsafeBufferPointer<Slice>,
+    at now: MonotonicInstant
+  ) -> Bool {
+    guard DatagramWriter.write(run, slices, tuple: flows[slot].tuple, into: &frames) else {
+      return false
+    }
+    noteDownload(slot, octets: run.octets, at: now)
+    return true
+  }
+
+  private mutating func noteDownload(_ slot: UInt32, octets: Int, at now: MonotonicInstant) {
     sessions[Int(slot)].targetSpoke(at: now)
     flows[slot].lastActivity = now
-    flows[slot].octetsDown += UInt64(datagram.octets)
-    rules.figures(flows[slot].rule).pointee.octetsDown += UInt64(datagram.octets)
-    return true
+    flows[slot].octetsDown += UInt64(octets)
+    rules.figures(flows[slot].rule).pointee.octetsDown += UInt64(octets)
   }
 
   /// Everything that the target sent was read.

@@ -34,6 +34,8 @@ package struct StackSettings: Sendable {
   package var offloadsChecksum: Bool
   /// The device segments packets with ECN's flags too, which takes `offloadsSegmentation`.
   package var offloadsECN = true
+  /// The device takes several datagrams as one packet, which takes `offloadsChecksum`.
+  package var offloadsDatagrams = false
   /// The bound on payload kept for all flows of this worker together.
   package var bufferOctetsMax = 512 << 20
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
@@ -244,6 +246,7 @@ package struct Stack: ~Copyable {
   package mutating func disableOffloads() {
     settings.offloadsSegmentation = false
     settings.offloadsChecksum = false
+    settings.offloadsDatagrams = false
   }
 
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.

@@ -43,13 +43,16 @@ package struct TCPMemory: ~Copyable {
   static let pendingMax = 4096
 }
 
-/// In-order payload that still lies where the device's read put it; valid until the turn ends.
+/// Payload that still lies where the device's read put it; valid until the turn ends.
 package struct PendingSlice: BitwiseCopyable {
   package var slice: Slice
   package var next: UInt32
+  /// Of UDP: the length of each datagram but the last; 0: it is one.
+  package var segmentOctets: UInt32
 
-  package init(_ slice: Slice) {
+  package init(_ slice: Slice, segmentOctets: Int = 0) {
     self.slice = slice
+    self.segmentOctets = UInt32(segmentOctets)
     next = noSlot
   }
 }

@@ -39,6 +39,24 @@ package enum DatagramWriter {
       payload, tuple: tuple, mtu: mtu, identification: identification, into: &frames)
   }
 
+  /// Puts a run of datagrams into `frames` as one super-packet, whose segments fit the MTU.
+  /// - Returns: false when there is no room: drain and try again.
+  package static func write(
+    _ run: DatagramRun, _ slices: UnsafeBufferPointer<Slice>, tuple: FiveTuple,
+    into frames: inout FrameQueue
+  ) -> Bool {
+    let headerOctets = PacketWriter.udpHeaderOctetsMax
+    guard frames.fits(headerOctets: headerOctets, payloadSlices: slices.count) else { return false }
+    let memory = frames.reserve(headerOctets: headerOctets)
+    for slice in slices { frames.append(slice) }
+    let used = PacketWriter.udp(
+      to: memory, source: tuple.virtual, destination: tuple.client, sourcePort: tuple.virtualPort,
+      destinationPort: tuple.clientPort, payload: frames.openPayload, payloadOctets: run.octets,
+      segmentOctets: run.datagrams > 1 ? run.segmentOctets : 0, checksum: .offloaded)
+    frames.commit(headerOctets: used)
+    return true
+  }
+
   private static func writeFragments(
     _ payload: Slice, tuple: FiveTuple, mtu: Int, identification: UInt32,
     into frames: inout FrameQueue

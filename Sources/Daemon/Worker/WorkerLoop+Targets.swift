@@ -254,10 +254,10 @@ extension WorkerLoop {
     if stack.takeFragmentPermission(slot) {
       sockets[Int(slot)].permitFragments(isIPv4: stack.target(slot).address.isIPv4)
     }
-    while let datagram = stack.nextDatagram(slot) {
-      if !outgoing.append(datagram) {
+    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+      if !outgoing.append(slice, segmentOctets: segmentOctets) {
         sendDatagrams(slot)
-        _ = outgoing.append(datagram)
+        _ = outgoing.append(slice, segmentOctets: segmentOctets)
       }
     }
     sendDatagrams(slot)
@@ -268,14 +268,19 @@ extension WorkerLoop {
     var refusals = 0
     while outgoing.count > 0 {
       switch outgoing.send(on: sockets[Int(slot)]) {
-      case .datagrams(let sent):
-        stack.uploaded(slot, datagrams: sent, octets: outgoing.octetsSent, at: now)
+      case .messages:
+        stack.uploaded(
+          slot, datagrams: outgoing.datagramsSent, octets: outgoing.octetsSent, at: now)
       case .wouldBlock:
         for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
         outgoing.removeAll()
       case .failed(let error):
-        // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
+        // An earlier datagram's ICMP error comes with the next call, once: this one is not lost. Nor is a
+        // run that is longer in its parts than the path takes, or that the kernel cannot cut.
         let heard = heedReports(slot)
+        if outgoing.split() {
+          if error.isInvalid || error.isMessageTooLong { continue }
+        }
         if error.isMessageTooLong, heard != .network {
           stack.countDrop(.datagramTooLarge)
           outgoing.removeFirst()
@@ -292,18 +297,15 @@ extension WorkerLoop {
   }
 
   private mutating func downloadDatagrams(_ slot: UInt32) {
-    var budget = Self.datagramBudget
+    var budget = Self.messageBudget
     while budget > 0, stack.hasSocket(slot) {
       switch incoming.receive(on: sockets[Int(slot)]) {
-      case .datagrams(let count):
-        for index in 0..<count {
-          while !stack.downloaded(slot, datagram: incoming.datagram(index), at: now) {
-            drainFrames()
-          }
-        }
+      case .messages(let count):
+        var index = 0
+        while index < count { index += passDatagrams(slot, from: index) }
         drainFrames()
         budget -= count
-        if count < DatagramReceiveBatch.datagramsMax {
+        if count < DatagramReceiveBatch.messagesMax {
           stack.drainedDatagrams(slot)
           return
         }
@@ -318,5 +320,27 @@ extension WorkerLoop {
       }
     }
     stack.readLater(slot)
+  }
+
+  /// Passes received messages on: as many at once as make a run, where the device takes that.
+  /// - Returns: how many.
+  private mutating func passDatagrams(_ slot: UInt32, from index: Int) -> Int {
+    let (messages, run, slices) = incoming.run(from: index)
+    if run.datagrams > 1,
+      stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now)
+    {
+      while !stack.downloaded(slot, run: run, slices, at: now) { drainFrames() }
+      return messages
+    }
+    for slice in slices {
+      var offset = 0
+      repeat {
+        let octets = min(run.segmentOctets, slice.octets - offset)
+        let datagram = Slice(slice.base.map { $0 + offset }, octets)
+        while !stack.downloaded(slot, datagram: datagram, at: now) { drainFrames() }
+        offset += octets
+      } while offset < slice.octets
+    }
+    return messages
   }
 }

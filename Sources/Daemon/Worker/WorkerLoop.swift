@@ -37,8 +37,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let behindPause = Interval.milliseconds(100)
   /// Octets that one flow may read from its target in a turn.
   static let readBudget = 256 * 1024
-  /// Datagrams that one session may read from its target in a turn.
-  static let datagramBudget = 128
+  /// Messages, each a datagram or a run of them, that one session may read from its target in a turn.
+  static let messageBudget = 128
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
@@ -101,6 +101,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       offloadsSegmentation: features.isSuperset(of: [.checksum, .tso4, .tso6]),
       offloadsChecksum: features.contains(.checksum))
     stackSettings.offloadsECN = features.contains(.tsoECN)
+    stackSettings.offloadsDatagrams = features.isSuperset(of: [.checksum, .uso4, .uso6])
     stackSettings.ownPrefixes = settings.ownPrefixes
     stackSettings.ownAddresses = settings.ownAddresses
     var workers = 1

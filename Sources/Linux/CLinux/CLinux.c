@@ -76,7 +76,46 @@ int clinux_send_messages(int socket, struct clinux_message *messages, unsigned i
       sendmmsg(socket, (struct mmsghdr *)messages, count, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
-int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count) {
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#define UDP_GRO 104
+#endif
+
+void clinux_set_segment(
+    struct clinux_message *message, struct clinux_segment_control *control, uint16_t octets) {
+  message->header.msg_control = octets ? control : NULL;
+  message->header.msg_controllen = octets ? CMSG_SPACE(sizeof octets) : 0;
+  if (!octets) return;
+  struct cmsghdr *item = CMSG_FIRSTHDR(&message->header);
+  item->cmsg_level = IPPROTO_UDP;
+  item->cmsg_type = UDP_SEGMENT;
+  item->cmsg_len = CMSG_LEN(sizeof octets);
+  memcpy(CMSG_DATA(item), &octets, sizeof octets);
+}
+
+uint16_t clinux_segment(
+    const struct clinux_message *message, const struct clinux_segment_control *control) {
+  const struct cmsghdr *item = (const struct cmsghdr *)control;
+  int octets;
+  if (message->header.msg_controllen < CMSG_LEN(sizeof octets) ||
+      item->cmsg_level != IPPROTO_UDP || item->cmsg_type != UDP_GRO)
+    return 0;
+  memcpy(&octets, CMSG_DATA(item), sizeof octets);
+  return octets > 0 && octets <= UINT16_MAX ? (uint16_t)octets : 0;
+}
+
+int clinux_join_datagrams(int socket) {
+  int on = 1;
+  return (int)answer(setsockopt(socket, IPPROTO_UDP, UDP_GRO, &on, sizeof on));
+}
+
+int clinux_receive_messages(
+    int socket, struct clinux_message *messages, struct clinux_segment_control *controls,
+    unsigned int count) {
+  for (unsigned int i = 0; i < count; i++) {
+    messages[i].header.msg_control = controls + i;
+    messages[i].header.msg_controllen = sizeof controls[i];
+  }
   return (int)answer(recvmmsg(socket, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL));
 }
 

@@ -1,10 +1,11 @@
-// Datagrams by the batch: one system call for up to 64 of them.
+// Datagrams by the batch: one system call for up to 64 messages, each of which is a run of up to 64
+// datagrams (`DatagramRun`).
 //
 // Both directions keep their message headers allocated, so that a turn allocates nothing. A
 // `DatagramSendBatch` refers to payload that lies elsewhere (a TUN read's buffer); a
-// `DatagramReceiveBatch` owns its buffers, each large enough for the largest datagram and for a
-// UDP_GRO super-datagram later. The kernel fills buffers from the first one on, and pages that no
-// datagram reached are never committed.
+// `DatagramReceiveBatch` owns its buffers, each large enough for the largest datagram and for the
+// longest run. The kernel fills buffers from the first one on, and pages that no datagram reached are
+// never committed.
 
 import CLinux
 import Glibc
@@ -12,16 +13,16 @@ import Wire
 
 /// How a batch of datagrams went.
 package enum BatchTransfer: Sendable, BitwiseCopyable {
-  /// So many datagrams were moved, at least one. An error that ended the batch early comes with the
+  /// So many messages were moved, at least one. An error that ended the batch early comes with the
   /// next call.
-  case datagrams(Int)
+  case messages(Int)
   /// Nothing to read, or no room to write, for now.
   case wouldBlock
   case failed(SystemError)
 
   init(answer: CInt, _ call: SystemCall) {
     if answer > 0 {
-      self = .datagrams(Int(answer))
+      self = .messages(Int(answer))
     } else if answer == 0 || answer == -EAGAIN || answer == -EINTR {
       self = .wouldBlock
     } else {
@@ -32,72 +33,139 @@ package enum BatchTransfer: Sendable, BitwiseCopyable {
 
 /// Datagrams that wait to be sent on one socket.
 package struct DatagramSendBatch: ~Copyable {
-  /// Datagrams of one batch.
-  package static let datagramsMax = 64
-  /// Slices of all datagrams together.
-  package static let slicesMax = 256
+  /// Messages of one batch.
+  package static let messagesMax = 64
+  /// Slices of all messages together.
+  package static let slicesMax = 1024
 
   private let messages: UnsafeMutablePointer<clinux_message>
+  private let runs: UnsafeMutablePointer<DatagramRun>
   private let slices: UnsafeMutablePointer<iovec>
+  private let controls: UnsafeMutablePointer<clinux_segment_control>
   private var slicesUsed = 0
   private var first = 0
   private var end = 0
-  /// Octets of payload that the newest `send` sent.
+  /// The first message goes out datagram by datagram: the next one's slice and offset in that.
+  private var isSplit = false
+  private var splitSlice = 0
+  private var splitOffset = 0
+  /// Datagrams that still wait.
+  package private(set) var count = 0
+  /// Octets of payload, and datagrams, that the newest `send` sent.
   package private(set) var octetsSent = 0
+  package private(set) var datagramsSent = 0
 
   package init() {
-    messages = .allocate(capacity: Self.datagramsMax)
-    messages.initialize(repeating: clinux_message(), count: Self.datagramsMax)
+    messages = .allocate(capacity: Self.messagesMax)
+    messages.initialize(repeating: clinux_message(), count: Self.messagesMax)
+    runs = .allocate(capacity: Self.messagesMax)
     slices = .allocate(capacity: Self.slicesMax)
     slices.initialize(repeating: iovec(), count: Self.slicesMax)
+    controls = .allocate(capacity: Self.messagesMax)
+    controls.initialize(repeating: clinux_segment_control(), count: Self.messagesMax)
   }
 
   deinit {
     messages.deallocate()
+    runs.deallocate()
     slices.deallocate()
+    controls.deallocate()
   }
 
-  /// Datagrams that still wait.
-  package var count: Int { end - first }
-
-  /// Adds a datagram made of these slices' octets, which must stay until it is sent or removed.
-  /// False when it does not fit: send first.
-  package mutating func append(_ gather: UnsafeBufferPointer<Slice>) -> Bool {
-    guard end < Self.datagramsMax, slicesUsed + gather.count <= Self.slicesMax else { return false }
-    for (index, slice) in gather.enumerated() {
-      slices[slicesUsed + index] = iovec(iov_base: slice.base, iov_len: slice.octets)
+  /// Adds datagrams that lie one behind the other, and must stay until they are sent or removed.
+  ///
+  /// - Parameter segmentOctets: the length of each but the last; 0: it is one datagram.
+  /// - Returns: false when they do not fit: send first.
+  package mutating func append(_ slice: Slice, segmentOctets: Int = 0) -> Bool {
+    guard slicesUsed < Self.slicesMax else { return false }
+    let piece = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+    if end > first, runs[end - 1].join(piece) {
+      messages[end - 1].header.msg_iovlen += 1
+    } else {
+      guard end < Self.messagesMax else { return false }
+      runs[end] = piece
+      messages[end].header.msg_iov = slices + slicesUsed
+      messages[end].header.msg_iovlen = 1
+      end += 1
     }
-    messages[end].header.msg_iov = slices + slicesUsed
-    messages[end].header.msg_iovlen = gather.count
-    slicesUsed += gather.count
-    end += 1
+    slices[slicesUsed] = iovec(iov_base: slice.base, iov_len: slice.octets)
+    slicesUsed += 1
+    count += piece.datagrams
     return true
   }
 
-  /// Adds a datagram of one slice.
-  package mutating func append(_ slice: Slice) -> Bool {
-    withUnsafePointer(to: slice) { append(UnsafeBufferPointer(start: $0, count: 1)) }
-  }
-
   /// Sends what waits, first datagram first. Those sent leave the batch; after `failed` the first that
-  /// waits is the one that was not sent: drop it with `removeFirst`, or send again (an earlier
-  /// refusal is reported once).
+  /// waits was not sent: `split` its run, drop it with `removeFirst`, or send again (an earlier refusal
+  /// is reported once).
   package mutating func send(on socket: borrowing TargetSocket) -> BatchTransfer {
     octetsSent = 0
-    guard count > 0 else { return .datagrams(0) }
+    datagramsSent = 0
+    guard first < end else { return .messages(0) }
+    if isSplit { return sendNextOfSplit(on: socket) }
+    for index in first..<end {
+      clinux_set_segment(
+        messages + index, controls + index,
+        runs[index].datagrams > 1 ? UInt16(runs[index].segmentOctets) : 0)
+    }
     let outcome = BatchTransfer(
-      answer: clinux_send_messages(socket.number, messages + first, UInt32(count)), .sendmmsg)
-    if case .datagrams(let sent) = outcome {
-      for index in first..<first + sent { octetsSent += Int(messages[index].octets) }
+      answer: clinux_send_messages(socket.number, messages + first, UInt32(end - first)), .sendmmsg)
+    if case .messages(let sent) = outcome {
+      for index in first..<first + sent {
+        octetsSent += runs[index].octets
+        datagramsSent += runs[index].datagrams
+      }
+      count -= datagramsSent
       first += sent
     }
     if first == end { removeAll() }
     return outcome
   }
 
-  /// Drops the first datagram that waits.
+  /// Has the datagrams of the first message sent one by one: the kernel does not take the run.
+  /// - Returns: false when there is nothing to take apart.
+  package mutating func split() -> Bool {
+    guard first < end, !isSplit, runs[first].datagrams > 1 else { return false }
+    isSplit = true
+    splitSlice = 0
+    splitOffset = 0
+    return true
+  }
+
+  private mutating func sendNextOfSplit(on socket: borrowing TargetSocket) -> BatchTransfer {
+    let whole = messages[first].header.msg_iov[splitSlice]
+    let octets = min(runs[first].segmentOctets, whole.iov_len - splitOffset)
+    let slice = Slice(whole.iov_base + splitOffset, octets)
+    let transfer = withUnsafePointer(to: slice) {
+      socket.send(UnsafeBufferPointer(start: $0, count: 1))
+    }
+    switch transfer {
+    case .octets:
+      octetsSent = octets
+      datagramsSent = 1
+      removeFirst()
+      return .messages(1)
+    case .wouldBlock, .endOfStream: return .wouldBlock
+    case .failed(let error): return .failed(error)
+    }
+  }
+
+  /// Drops what waits first: one datagram of a run that was split, or a message.
   package mutating func removeFirst() {
     precondition(first < end, "datagram")
+    guard isSplit else {
+      count -= runs[first].datagrams
+      return removeMessage()
+    }
+    count -= 1
+    splitOffset += runs[first].segmentOctets
+    guard splitOffset >= messages[first].header.msg_iov[splitSlice].iov_len else { return }
+    splitOffset = 0
+    splitSlice += 1
+    if splitSlice == messages[first].header.msg_iovlen { removeMessage() }
+  }
+
+  private mutating func removeMessage() {
+    isSplit = false
     first += 1
     if first == end { removeAll() }
   }
@@ -106,33 +174,40 @@ package struct DatagramSendBatch: ~Copyable {
     first = 0
     end = 0
     slicesUsed = 0
+    count = 0
+    isSplit = false
   }
 }
 
 /// Room for the datagrams that one receive takes.
 package struct DatagramReceiveBatch: ~Copyable {
-  /// Datagrams of one batch.
-  package static let datagramsMax = 64
+  /// Messages of one batch.
+  package static let messagesMax = 64
   /// Octets of a buffer: more than UDP's largest payload over either family.
-  package static let datagramOctetsMax = 65536
+  package static let messageOctetsMax = 65536
 
   private let memory: UnsafeMutableRawPointer
   private let messages: UnsafeMutablePointer<clinux_message>
   private let slices: UnsafeMutablePointer<iovec>
+  private let controls: UnsafeMutablePointer<clinux_segment_control>
+  private let joined: UnsafeMutablePointer<Slice>
   private var received = 0
 
   package init() {
-    memory = .allocate(byteCount: Self.datagramsMax * Self.datagramOctetsMax, alignment: 4096)
-    slices = .allocate(capacity: Self.datagramsMax)
-    messages = .allocate(capacity: Self.datagramsMax)
-    for index in 0..<Self.datagramsMax {
-      let buffer = memory + index * Self.datagramOctetsMax
+    memory = .allocate(byteCount: Self.messagesMax * Self.messageOctetsMax, alignment: 4096)
+    slices = .allocate(capacity: Self.messagesMax)
+    messages = .allocate(capacity: Self.messagesMax)
+    controls = .allocate(capacity: Self.messagesMax)
+    joined = .allocate(capacity: Self.messagesMax)
+    for index in 0..<Self.messagesMax {
+      let buffer = memory + index * Self.messageOctetsMax
       (slices + index).initialize(
-        to: iovec(iov_base: buffer, iov_len: Self.datagramOctetsMax))
+        to: iovec(iov_base: buffer, iov_len: Self.messageOctetsMax))
       var message = clinux_message()
       message.header.msg_iov = slices + index
       message.header.msg_iovlen = 1
       (messages + index).initialize(to: message)
+      (controls + index).initialize(to: clinux_segment_control())
     }
   }
 
@@ -140,22 +215,46 @@ package struct DatagramReceiveBatch: ~Copyable {
     memory.deallocate()
     messages.deallocate()
     slices.deallocate()
+    controls.deallocate()
+    joined.deallocate()
   }
 
-  /// Receives up to `limit` datagrams; what was received before is overwritten.
+  /// Receives up to `limit` messages; what was received before is overwritten.
   package mutating func receive(
-    on socket: borrowing TargetSocket, limit: Int = datagramsMax
+    on socket: borrowing TargetSocket, limit: Int = messagesMax
   ) -> BatchTransfer {
-    precondition(limit > 0 && limit <= Self.datagramsMax, "datagrams of one receive")
+    precondition(limit > 0 && limit <= Self.messagesMax, "messages of one receive")
     let outcome = BatchTransfer(
-      answer: clinux_receive_messages(socket.number, messages, UInt32(limit)), .recvmmsg)
-    if case .datagrams(let count) = outcome { received = count } else { received = 0 }
+      answer: clinux_receive_messages(socket.number, messages, controls, UInt32(limit)), .recvmmsg)
+    if case .messages(let count) = outcome { received = count } else { received = 0 }
     return outcome
   }
 
-  /// The datagram at a position below what `receive` returned; stays until the next receive.
-  package func datagram(_ index: Int) -> Slice {
-    precondition(index >= 0 && index < received, "datagram")
-    return Slice(memory + index * Self.datagramOctetsMax, Int(messages[index].octets))
+  /// The message at a position below what `receive` returned: one datagram, or a run of them; stays until
+  /// the next receive.
+  package func message(_ index: Int) -> (slice: Slice, run: DatagramRun) {
+    precondition(index >= 0 && index < received, "message")
+    let octets = Int(messages[index].octets)
+    return (
+      Slice(memory + index * Self.messageOctetsMax, octets),
+      DatagramRun(octets, segmentOctets: Int(clinux_segment(messages + index, controls + index)))
+    )
+  }
+
+  /// As many messages from a position on as make one run, at least one.
+  package func run(
+    from index: Int
+  ) -> (messages: Int, run: DatagramRun, slices: UnsafeBufferPointer<Slice>) {
+    var (slice, run) = message(index)
+    var count = 1
+    joined[0] = slice
+    while index + count < received {
+      let next = message(index + count)
+      guard run.join(next.run) else { break }
+      slice = next.slice
+      joined[count] = slice
+      count += 1
+    }
+    return (count, run, UnsafeBufferPointer(start: joined, count: count))
   }
 }

@@ -76,7 +76,8 @@ package struct TargetSocket: ~Copyable, Sendable {
   /// `nextReport`.
   ///
   /// Nothing leaves in fragments, on this host or behind it (DF), before `permitFragments`: a datagram
-  /// that is longer than the path takes fails, or vanishes and is reported.
+  /// that is longer than the path takes fails, or vanishes and is reported. Received datagrams may come
+  /// joined (UDP_GRO, where the kernel has it).
   package static func openUDP(
     connectedTo address: IPAddress, port: UInt16
   ) throws(SystemError) -> TargetSocket {
@@ -88,6 +89,7 @@ package struct TargetSocket: ~Copyable, Sendable {
       try socket.set(CInt(IPPROTO_IPV6), IPV6_RECVERR, 1)
       try socket.set(CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
     }
+    _ = clinux_join_datagrams(socket.number)
     let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
     guard result == 0 else { throw SystemError(.connect) }
     return socket

@@ -45,6 +45,7 @@ extension HotPathVisitor where Self: ~Copyable {
     visit(Acknowledgments.self)
     visit(Datagrams.self)
     visit(DatagramSuperPackets.self)
+    visit(DatagramRuns.self)
     visit(Connections.self)
     visit(UnknownSegments.self)
     visit(Echoes.self)

@@ -23,6 +23,8 @@ package struct HotWorker: ~Copyable {
   /// Datagrams that targets have yet to say, and their length.
   var datagramsWaiting = 0
   let datagramOctets = 1200
+  /// They come in runs.
+  var joinsDatagrams = false
   /// The targets have finished.
   var finishes = false
   private(set) var framesSent = 0
@@ -34,6 +36,7 @@ package struct HotWorker: ~Copyable {
       mtu: 1500, maxFlows: 4096, unmatched: .drop, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
     settings.bufferOctetsMax = 64 << 20
+    settings.offloadsDatagrams = offloads
     let rule = ForwardRule(
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(80))],
@@ -114,9 +117,10 @@ package struct HotWorker: ~Copyable {
   }
 
   private mutating func uploadDatagrams(_ slot: UInt32) {
-    while let datagram = stack.nextDatagram(slot) {
-      datagramsTaken += 1
-      stack.uploaded(slot, datagrams: 1, octets: datagram.octets, at: now)
+    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+      datagramsTaken += run.datagrams
+      stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
     }
   }
 
@@ -175,12 +179,31 @@ package struct HotWorker: ~Copyable {
   }
 
   private mutating func downloadDatagrams(_ slot: UInt32, _ client: inout Client) {
+    if joinsDatagrams { downloadRun(slot, &client) }
     while datagramsWaiting > 0 {
       datagramsWaiting -= 1
       let datagram = Slice(scratch, datagramOctets)
       while !stack.downloaded(slot, datagram: datagram, at: now) { drain(&client) }
     }
     stack.drainedDatagrams(slot)
+  }
+
+  /// All that wait as one run, gathered from as many places.
+  private mutating func downloadRun(_ slot: UInt32, _ client: inout Client) {
+    guard datagramsWaiting > 0,
+      stack.joinsDatagrams(slot, segmentOctets: datagramOctets, at: now)
+    else { return }
+    var run = DatagramRun(datagramOctets)
+    slices[0] = Slice(scratch, datagramOctets)
+    var count = 1
+    while count < datagramsWaiting, run.join(DatagramRun(datagramOctets)) {
+      slices[count] = Slice(scratch, datagramOctets)
+      count += 1
+    }
+    while !stack.downloaded(
+      slot, run: run, UnsafeBufferPointer(start: slices.baseAddress, count: count), at: now)
+    { drain(&client) }
+    datagramsWaiting -= count
   }
 
   private mutating func transmit(_ slot: UInt32, _ client: inout Client) {

@@ -61,6 +61,37 @@ package struct DatagramSuperPackets: HotPath, ~Copyable {
   }
 }
 
+/// Forty datagrams of a target in one frame; each counts.
+package struct DatagramRuns: HotPath, ~Copyable {
+  package static let name = "datagrams of a target in runs"
+  private static let count = 40
+  private var worker = HotWorker()
+  private var client = Client()
+  private var frames = 0
+
+  package init() { worker.joinsDatagrams = true }
+
+  package mutating func drive(packets: Int) -> Int {
+    var driven = 0
+    while driven < packets {
+      worker.advance(microseconds: 20)
+      worker.receive(client.datagram(payloadOctets: 1200))
+      worker.turn(&client)
+      worker.datagramsWaiting = Self.count
+      worker.targetReady(worker.slot, readable: true)
+      worker.turn(&client)
+      frames += 1
+      driven += Self.count
+    }
+    return driven
+  }
+
+  package func failure() -> String? {
+    worker.framesSent == frames
+      ? worker.losses() : "\(worker.framesSent) frames instead of \(frames)"
+  }
+}
+
 /// Whole connections: SYN, target, an octet, both FINs.
 package struct Connections: HotPath, ~Copyable {
   package static let name = "connections, opened and closed"

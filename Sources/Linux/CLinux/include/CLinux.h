@@ -34,11 +34,29 @@ int clinux_forget_code(void);
 int clinux_epoll_wait(
     int epoll, struct epoll_event *events, int count, const struct timespec *timeout);
 
+// Room for the one control message that a datagram comes with, or goes with: UDP_GRO or UDP_SEGMENT (udp(7)).
+struct clinux_segment_control {
+  _Alignas(struct cmsghdr) unsigned char octets[CMSG_SPACE(sizeof(int))];
+};
+
+// Lets a message go out as datagrams of so many octets each, the last one shorter; 0: as one datagram.
+void clinux_set_segment(
+    struct clinux_message *message, struct clinux_segment_control *control, uint16_t octets);
+
+// The length of the datagrams that a received message was joined from; 0: it is one datagram.
+uint16_t clinux_segment(
+    const struct clinux_message *message, const struct clinux_segment_control *control);
+
+// setsockopt(2) with UDP_GRO: what is received may be several datagrams. -ENOPROTOOPT before Linux 5.0.
+int clinux_join_datagrams(int socket);
+
 // sendmmsg(2) with MSG_NOSIGNAL | MSG_DONTWAIT.
 int clinux_send_messages(int socket, struct clinux_message *messages, unsigned int count);
 
-// recvmmsg(2) with MSG_DONTWAIT.
-int clinux_receive_messages(int socket, struct clinux_message *messages, unsigned int count);
+// recvmmsg(2) with MSG_DONTWAIT; one control message for each message.
+int clinux_receive_messages(
+    int socket, struct clinux_message *messages, struct clinux_segment_control *controls,
+    unsigned int count);
 
 // One entry of a socket's error queue: the fields of struct sock_extended_err.
 struct clinux_report {

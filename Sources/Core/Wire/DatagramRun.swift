@@ -1,0 +1,51 @@
+// Datagrams that travel as one: between the device and us as a super-packet (VIRTIO_NET_HDR_GSO_UDP_L4),
+// between us and a target's socket as one message (UDP_SEGMENT, UDP_GRO; udp(7)).
+//
+// All of them have the same length but the last, which may be shorter and not empty. Whoever takes a run
+// apart gets the same datagrams back. Most of what a datagram costs, it costs on its way through the
+// kernel's layers, and a run goes that way once.
+
+package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
+  /// Datagrams of one run: UDP_MAX_SEGMENTS of kernels before Linux 6.10.
+  package static let datagramsMax = 64
+  /// Octets of one run: IPv4's largest payload, less the longest headers.
+  package static let octetsMax = 65_400
+
+  /// The length of each but the last.
+  package private(set) var segmentOctets = 0
+  package private(set) var datagrams = 0
+  /// The sum of their lengths.
+  package private(set) var octets = 0
+
+  package init() {}
+
+  /// A piece by itself.
+  /// - Parameter segmentOctets: the length of its datagrams but the last; 0: it is one datagram.
+  package init(_ octets: Int, segmentOctets: Int = 0) {
+    self.octets = octets
+    self.segmentOctets = segmentOctets > 0 ? min(segmentOctets, octets) : octets
+    datagrams = Self.datagrams(octets, self.segmentOctets)
+  }
+
+  /// Whether another datagram may follow.
+  private var isOpen: Bool { octets > 0 && octets == datagrams * segmentOctets }
+
+  /// Puts a piece behind the others, if together they still are a run.
+  package mutating func join(_ piece: DatagramRun) -> Bool {
+    guard isOpen, piece.octets > 0,
+      piece.segmentOctets == segmentOctets
+        || (piece.datagrams == 1 && piece.octets < segmentOctets),
+      datagrams + piece.datagrams <= Self.datagramsMax, octets + piece.octets <= Self.octetsMax
+    else { return false }
+    datagrams += piece.datagrams
+    octets += piece.octets
+    return true
+  }
+
+  /// The length of a datagram that begins at an offset of the run.
+  package func datagramOctets(at offset: Int) -> Int { min(segmentOctets, octets - offset) }
+
+  private static func datagrams(_ octets: Int, _ segmentOctets: Int) -> Int {
+    segmentOctets > 0 ? (octets + segmentOctets - 1) / segmentOctets : 1
+  }
+}
