@@ -91,7 +91,8 @@ struct PassiveSocketPlan {
     let site = PassiveSite(
       firstPort: flat.first?.first ?? 1, lastPort: flat.last?.last ?? 0,
       firstRun: UInt32(runs.count),
-      directoryShift: UInt32(PortSet.directoryShift(runCount: flat.count)))
+      directoryShift: UInt16(PortSet.directoryShift(runCount: flat.count)),
+      runsPerPort: PortSet.runsPerPort(flat))
     let directory = PortSet.directory(of: flat)
     runs += flat
     directories += directory

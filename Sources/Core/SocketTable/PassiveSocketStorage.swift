@@ -16,9 +16,11 @@ struct PassiveSite: BitwiseCopyable {
   var lastPort: UInt16 = 0
   /// The rule; `noRule` if several share the site.
   var rule: UInt32 = noRule
-  /// Of a shared site: where its port runs begin, and the shift from port to directory bucket.
+  /// Of a shared site: where its port runs begin, the shift from port to directory bucket, and the runs
+  /// for each port of the span, less one, over 65 536.
   var firstRun: UInt32 = 0
-  var directoryShift: UInt32 = 0
+  var directoryShift: UInt16 = 0
+  var runsPerPort: UInt16 = 0
 
   var isVacant: Bool { firstPort > lastPort }
 }
@@ -129,6 +131,12 @@ final class PassiveSocketStorage: @unchecked Sendable {
   private func rule(at site: PassiveSite, port: UInt16) -> UInt32 {
     if port < site.firstPort || port > site.lastPort { return noRule }
     if site.rule != noRule { return site.rule }
+    // Where the runs are of one length, all those ports of their own, the place is known; the directory's
+    // memory is not waited for.
+    let ports = Int(port - site.firstPort)
+    let step = ports * (Int(site.runsPerPort) + 1)
+    let likely = runs[Int(site.firstRun) + (step >> 16)]
+    if port >= likely.first, port <= likely.last { return likely.rule }
     // The last run that begins at the port or before: one of the bucket's, or the one before them.
     let bucket = Int(site.firstRun) * 2 + (Int(port) >> Int(site.directoryShift))
     let low = max(0, Int(directories[bucket]) - 1)

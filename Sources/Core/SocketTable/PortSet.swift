@@ -71,6 +71,14 @@ enum PortSet {
     UInt16.bitWidth - (Int.bitWidth - (runCount - 1).leadingZeroBitCount)
   }
 
+  /// Runs for each port of the span, less one, over 65 536: a port's distance from the first one, times
+  /// this and one, names a run that is there.
+  static func runsPerPort(_ runs: some BidirectionalCollection<PortRun>) -> UInt16 {
+    guard let first = runs.first?.first, let last = runs.last?.last else { return 0 }
+    let span = Int(last) - Int(first) + 1
+    return UInt16(max(1, (runs.count << 16) / span) - 1)
+  }
+
   /// For each bucket, and for the end of the last, how many runs begin before it.
   static func directory(of runs: some Collection<PortRun>) -> [UInt16] {
     let shift = directoryShift(runCount: runs.count)
