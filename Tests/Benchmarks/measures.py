@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 from harness import kernel
 from harness.daemon import wait
@@ -91,6 +92,22 @@ def latency(bench):
     return bench.client("requests", forwarders.ASKED)["median_us"]
 
 
+def crowded(bench):
+    """Asks while eight streams take all that there is."""
+    streams = subprocess.Popen(bench.world.client.argv(["iperf3", "-c", bench.forwarder.address, "-p", forwarders.BULK, "-P", 8,
+                                                        "-t", bench.seconds + 2]),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               preexec_fn=kernel.die_with_parent)
+    try:
+        time.sleep(0.7)
+        asked = bench.client("requests", forwarders.ASKED)["p99_us"]
+        if streams.poll() is not None:
+            raise Failed("the streams ended early")
+        return asked
+    finally:
+        end(streams)
+
+
 def datagrams(bench):
     if not bench.forwarder.forwards_datagrams:
         raise Failed("forwards no UDP")
@@ -114,5 +131,6 @@ ALL = (
     Measure("down8", "8 TCP streams down", "Gbit/s", "more", 1, bulk(8, True)),
     Measure("connections", "connections, one exchange each", "1000/s", "more", 1, connections),
     Measure("latency", "request and response, median", "µs", "less", 0, latency),
+    Measure("crowded", "the same beside 8 streams, 99 of 100", "µs", "less", 0, crowded),
     Measure("datagrams", "UDP, 64 octets", "1000/s", "more", 0, datagrams),
 )

@@ -373,7 +373,9 @@ final class FuzzWorker {
 
   private func downloadDatagrams(_ slot: UInt32) {
     let waiting = sockets[Int(slot)]?.datagrams ?? []
-    if let run = joined(waiting), stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now) {
+    if let run = joined(waiting),
+      stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now)
+    {
       downloadRun(slot, run)
     }
     for octets in waiting {
@@ -390,7 +392,9 @@ final class FuzzWorker {
 
   /// All of these as one run; nil where they make none, or one that is none.
   private func joined(_ datagrams: [Int]) -> DatagramRun? {
-    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else { return nil }
+    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else {
+      return nil
+    }
     for octets in datagrams.dropFirst() where !run.join(DatagramRun(octets)) { return nil }
     return run
   }

@@ -1,3 +1,5 @@
+// Joining datagrams to runs, and taking runs apart.
+
 import Testing
 import Wire
 

@@ -156,7 +156,8 @@ extension Stack {
   }
 
   /// Whether datagrams of this length may go to the client as one packet, which its kernel takes apart.
-  package func joinsDatagrams(_ slot: UInt32, segmentOctets: Int, at now: MonotonicInstant) -> Bool {
+  package func joinsDatagrams(_ slot: UInt32, segmentOctets: Int, at now: MonotonicInstant) -> Bool
+  {
     let headers = (flows[slot].tuple.virtual.isIPv4 ? 20 : 40) + UDPHeader.octets
     return settings.offloadsDatagrams
       && segmentOctets + headers <= sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now)
