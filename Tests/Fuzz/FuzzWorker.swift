@@ -362,18 +362,26 @@ final class FuzzWorker {
 
   private func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+    while let (slice, segmentOctets) = stack.nextDatagrams(
+      slot, runSegmentOctetsMax: stack.runSegmentOctetsMax(slot, at: now))
+    {
       let bytes = UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
       require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
       stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
+      // The kernel may refuse any run: what follows comes one by one.
+      if run.datagrams == 3 {
+        stack.runWasRefused(slot, segmentOctets: run.segmentOctets, at: now)
+      }
     }
   }
 
   private func downloadDatagrams(_ slot: UInt32) {
     let waiting = sockets[Int(slot)]?.datagrams ?? []
-    if let run = joined(waiting), stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now) {
+    if let run = joined(waiting),
+      stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now)
+    {
       downloadRun(slot, run)
     }
     for octets in waiting {
@@ -390,7 +398,9 @@ final class FuzzWorker {
 
   /// All of these as one run; nil where they make none, or one that is none.
   private func joined(_ datagrams: [Int]) -> DatagramRun? {
-    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else { return nil }
+    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else {
+      return nil
+    }
     for octets in datagrams.dropFirst() where !run.join(DatagramRun(octets)) { return nil }
     return run
   }

@@ -1,3 +1,5 @@
+// Runs of datagrams: which lengths join, and how far.
+
 import Testing
 import Wire
 
