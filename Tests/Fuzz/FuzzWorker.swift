@@ -362,12 +362,18 @@ final class FuzzWorker {
 
   private func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+    while let (slice, segmentOctets) = stack.nextDatagrams(
+      slot, runSegmentOctetsMax: stack.runSegmentOctetsMax(slot, at: now))
+    {
       let bytes = UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
       require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
       stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
+      // The kernel may refuse any run: what follows comes one by one.
+      if run.datagrams == 3 {
+        stack.runWasRefused(slot, segmentOctets: run.segmentOctets, at: now)
+      }
     }
   }
 

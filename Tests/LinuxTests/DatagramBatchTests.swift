@@ -148,8 +148,8 @@ import Wire
       #expect(outgoing.append(memory.slice(0..<octets), segmentOctets: octets - 1000) == true)
       #expect(outgoing.append(memory.slice(0..<3)) == true)
       #expect(outgoing.count == 3)
-      #expect(outgoing.split() == true)
-      #expect(outgoing.split() == false, "once")
+      #expect(outgoing.split() == octets - 1000)
+      #expect(outgoing.split() == nil, "once")
       var sent: [Int] = []
       while outgoing.count > 0 {
         guard case .messages(1) = outgoing.send(on: socket) else {
@@ -167,6 +167,54 @@ import Wire
     #expect(lengths(incoming, count).datagrams == [octets - 1000, 1000, 3])
   }
 
+  @Test("datagrams longer than the kernel is known to cut are not joined")
+  func joinsShorterOnly() {
+    var outgoing = DatagramSendBatch()
+    outgoing.segmentOctetsMax = 19
+    var memory = [UInt8](repeating: 1, count: 50)
+    memory.withUnsafeMutableBytes { memory in
+      for size in [20, 20, 7, 19, 19, 19] {
+        #expect(outgoing.append(memory.slice(0..<size)) == true)
+      }
+    }
+    #expect(outgoing.count == 6)
+    for count in [5, 4, 3, 0] {
+      outgoing.removeFirst()
+      #expect(outgoing.count == count)
+    }
+  }
+
+  @Test("long messages are received fewer at a time, short ones by the batch again")
+  func expectsMessages() throws {
+    let (first, second) = try pair(loopback)
+    let socket = TargetSocket(adopting: Descriptor(adopting: first))
+    let peer = TargetSocket(adopting: Descriptor(adopting: second))
+    var memory = [UInt8](repeating: 1, count: 20_000)
+    var incoming = DatagramReceiveBatch()
+    #expect(incoming.messagesExpected == DatagramReceiveBatch.messagesMax)
+    for (octets, expected) in [(20_000, 16), (100, DatagramReceiveBatch.messagesMax)] {
+      var outgoing = DatagramSendBatch()
+      memory.withUnsafeMutableBytes { memory in
+        #expect(outgoing.append(memory.slice(0..<octets)) == true)
+        guard case .messages(1) = outgoing.send(on: socket) else {
+          Issue.record("send")
+          return
+        }
+      }
+      guard case .messages(1) = incoming.receive(on: peer) else {
+        Issue.record("receive")
+        return
+      }
+      #expect(incoming.octetsReceived == octets)
+      #expect(incoming.messagesExpected == expected)
+    }
+    guard case .wouldBlock = incoming.receive(on: peer) else {
+      Issue.record("more than was sent")
+      return
+    }
+    #expect(incoming.octetsReceived == 0)
+  }
+
   @Test("what is dropped of a run that was split is one datagram; of one that was not, all of it")
   func dropsOfRuns() {
     var outgoing = DatagramSendBatch()
@@ -176,7 +224,7 @@ import Wire
         #expect(outgoing.append(memory.slice(0..<25), segmentOctets: 10) == true)
       }
       #expect(outgoing.count == 6)
-      #expect(outgoing.split() == true)
+      #expect(outgoing.split() == 10)
       outgoing.removeFirst()
       #expect(outgoing.count == 5)
       outgoing.removeFirst()
@@ -184,7 +232,7 @@ import Wire
       #expect(outgoing.count == 3)
       outgoing.removeFirst()
       #expect(outgoing.count == 0)
-      #expect(outgoing.split() == false)
+      #expect(outgoing.split() == nil)
     }
   }
 

@@ -135,6 +135,32 @@ struct UDPSessionTests {
     #expect(parts == [128, 72])
   }
 
+  @Test("where the kernel refused a run, datagrams of its length or more go one by one")
+  func refusedRun() throws {
+    let world = World(rules: [dns])
+    let payload = (0..<230).map { UInt8($0) }
+    func send(segment: Int) {
+      world.send(
+        udpPacket(payload: payload),
+        virtio: VirtioNetHeader(
+          flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+          segmentOctets: UInt16(segment)))
+    }
+    func cut(_ segment: Int) -> [[UInt8]] {
+      stride(from: 0, to: payload.count, by: segment).map {
+        Array(payload[$0..<min($0 + segment, payload.count)])
+      }
+    }
+    send(segment: 100)
+    let slot = try #require(world.flow)
+    world.stack.runWasRefused(slot, segmentOctets: 100, at: world.now)
+    send(segment: 100)
+    send(segment: 101)
+    send(segment: 99)
+    #expect(world.sockets[slot]?.receivedRuns == [3, 1, 1, 1, 1, 1, 1, 3])
+    #expect(world.sockets[slot]?.receivedDatagrams == cut(100) + cut(100) + cut(101) + cut(99))
+  }
+
   @Test("a run that the target sent goes to the client as one packet, where the device takes that")
   func runs() throws {
     for (takes, mtu) in [(true, 1500), (true, 1027), (false, 1500)] {

@@ -17,6 +17,8 @@ struct FakeSocket {
   var state: State
   var received: [UInt8] = []
   var receivedDatagrams: [[UInt8]] = []
+  /// Datagrams of each piece that was received.
+  var receivedRuns: [Int] = []
   var finishReceived = false
   /// What the target says, and whether it has finished.
   var saying: [UInt8] = []
@@ -319,9 +321,12 @@ final class World {
 
   private func uploadDatagrams(_ slot: UInt32) {
     guard stack.hasSocket(slot) else { return }
-    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+    while let (slice, segmentOctets) = stack.nextDatagrams(
+      slot, runSegmentOctetsMax: stack.runSegmentOctetsMax(slot, at: now))
+    {
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       let octets = Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
+      sockets[slot]?.receivedRuns.append(run.datagrams)
       for number in 0..<run.datagrams {
         let start = number * run.segmentOctets
         let end = start + run.datagramOctets(at: start)

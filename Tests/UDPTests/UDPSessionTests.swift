@@ -57,4 +57,17 @@ import UDP
     session.targetSpoke(at: MonotonicInstant(nanoseconds: .max - 5))
     #expect(session.expiry(timeout: Interval(nanoseconds: .max)) == .distantFuture)
   }
+
+  @Test("runs are sent until one is refused, then shorter datagrams' only, for ten minutes")
+  func refusedRun() {
+    var session = UDPSession(at: Self.at(0))
+    #expect(session.runSegmentOctetsMax(at: Self.at(1)) == 65_535)
+    session.runWasRefused(segmentOctets: 1400, at: Self.at(1))
+    #expect(session.runSegmentOctetsMax(at: Self.at(2)) == 1399)
+    session.runWasRefused(segmentOctets: 9000, at: Self.at(2))
+    #expect(session.runSegmentOctetsMax(at: Self.at(2)) == 1399)
+    session.runWasRefused(segmentOctets: 1, at: Self.at(3))
+    #expect(session.runSegmentOctetsMax(at: Self.at(602)) == 0)
+    #expect(session.runSegmentOctetsMax(at: Self.at(603)) == 65_535)
+  }
 }

@@ -1,4 +1,4 @@
-// Joining datagrams to runs, and taking runs apart.
+// Runs of datagrams: which lengths join, and how far.
 
 import Testing
 import Wire

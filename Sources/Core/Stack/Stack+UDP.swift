@@ -109,14 +109,37 @@ extension Stack {
 
   /// Takes the next datagrams for the target, all of them `segmentOctets` long but the last, or one if that
   /// is 0; nil when none waits.
-  package mutating func nextDatagrams(_ slot: UInt32) -> (slice: Slice, segmentOctets: Int)? {
+  ///
+  /// - Parameter runSegmentOctetsMax: datagrams longer than that are taken one by one.
+  package mutating func nextDatagrams(
+    _ slot: UInt32, runSegmentOctetsMax: Int = .max
+  ) -> (slice: Slice, segmentOctets: Int)? {
     let entry = datagrams[Int(slot)].first
     guard entry != noSlot else { return nil }
     let pending = memory.pending[entry]
+    let segment = Int(pending.segmentOctets)
+    let octets = pending.slice.octets
+    if segment > runSegmentOctetsMax, octets > segment {
+      let rest = Slice(pending.slice.base.map { $0 + segment }, octets - segment)
+      memory.pending[entry].slice = rest
+      return (Slice(pending.slice.base, segment), 0)
+    }
     datagrams[Int(slot)].first = pending.next
     if pending.next == noSlot { datagrams[Int(slot)].last = noSlot }
     memory.pending.give(entry)
-    return (pending.slice, Int(pending.segmentOctets))
+    return (pending.slice, segment)
+  }
+
+  /// The length of datagrams up to which a session's target is sent runs of them.
+  package mutating func runSegmentOctetsMax(_ slot: UInt32, at now: MonotonicInstant) -> Int {
+    sessions[Int(slot)].runSegmentOctetsMax(at: now)
+  }
+
+  /// The kernel does not send datagrams of this length to a session's target as a run.
+  package mutating func runWasRefused(
+    _ slot: UInt32, segmentOctets: Int, at now: MonotonicInstant
+  ) {
+    sessions[Int(slot)].runWasRefused(segmentOctets: segmentOctets, at: now)
   }
 
   /// Drops what waits for a session's target.

@@ -9,6 +9,9 @@ import Primitives
 // A path to the client that takes less than the device does is remembered for ten minutes: datagrams
 // leave in fragments of that length. Whoever sends the ICMP error can only make fragments smaller, down
 // to the least that every path takes.
+//
+// So is, for as long, the length of datagrams that the kernel refused to send as a run: towards the
+// target those leave one by one.
 
 package struct UDPSession: BitwiseCopyable {
   /// The least MTU that a path is believed to have: IPv4's as in Linux, IPv6's by RFC 8200 §5.
@@ -22,6 +25,9 @@ package struct UDPSession: BitwiseCopyable {
   private var pathSeconds: UInt32 = 0
   /// The path's MTU where it is less than the device's; 0: it is not known to be.
   private var pathOctets: UInt16 = 0
+  /// The shortest datagrams of a run that was refused, 0: none was; and when.
+  private var refusedOctets: UInt16 = 0
+  private var refusedSeconds: UInt32 = 0
   /// The target has answered at least once.
   package private(set) var isAnswered = false
 
@@ -61,6 +67,23 @@ package struct UDPSession: BitwiseCopyable {
       return deviceMTU
     }
     return min(deviceMTU, Int(pathOctets))
+  }
+
+  /// The kernel does not send datagrams of this length to the target as a run.
+  package mutating func runWasRefused(segmentOctets: Int, at now: MonotonicInstant) {
+    let before = runSegmentOctetsMax(at: now)
+    refusedOctets = UInt16(clamping: max(1, min(segmentOctets, before + 1)))
+    refusedSeconds = Self.seconds(now)
+  }
+
+  /// The length of datagrams up to which the kernel is believed to send runs to the target.
+  package mutating func runSegmentOctetsMax(at now: MonotonicInstant) -> Int {
+    guard refusedOctets > 0 else { return Int(UInt16.max) }
+    if Self.seconds(now) &- refusedSeconds >= Self.pathMemorySeconds {
+      refusedOctets = 0
+      return Int(UInt16.max)
+    }
+    return Int(refusedOctets) - 1
   }
 
   private static func seconds(_ now: MonotonicInstant) -> UInt32 {

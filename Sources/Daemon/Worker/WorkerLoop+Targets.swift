@@ -254,7 +254,10 @@ extension WorkerLoop {
     if stack.takeFragmentPermission(slot) {
       sockets[Int(slot)].permitFragments(isIPv4: stack.target(slot).address.isIPv4)
     }
-    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+    outgoing.segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
+    while let (slice, segmentOctets) = stack.nextDatagrams(
+      slot, runSegmentOctetsMax: outgoing.segmentOctetsMax)
+    {
       if !outgoing.append(slice, segmentOctets: segmentOctets) {
         sendDatagrams(slot)
         _ = outgoing.append(slice, segmentOctets: segmentOctets)
@@ -275,11 +278,12 @@ extension WorkerLoop {
         for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
         outgoing.removeAll()
       case .failed(let error):
-        // An earlier datagram's ICMP error comes with the next call, once: this one is not lost. Nor is a
-        // run that is longer in its parts than the path takes, or that the kernel cannot cut.
+        // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
         let heard = heedReports(slot)
-        if outgoing.split() {
-          if error.isInvalid || error.isMessageTooLong { continue }
+        if heard != .network, isRefusalOfRun(error), let octets = outgoing.split() {
+          stack.runWasRefused(slot, segmentOctets: octets, at: now)
+          outgoing.segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
+          continue
         }
         if error.isMessageTooLong, heard != .network {
           stack.countDrop(.datagramTooLarge)
@@ -296,16 +300,25 @@ extension WorkerLoop {
     }
   }
 
+  /// Whether datagrams that are longer than the path takes, or that the kernel or the interface cannot
+  /// cut, may leave one by one all the same.
+  private func isRefusalOfRun(_ error: SystemError) -> Bool {
+    error.isInvalid || error.isMessageTooLong || error.isInputOutput
+  }
+
   private mutating func downloadDatagrams(_ slot: UInt32) {
     var budget = Self.messageBudget
-    while budget > 0, stack.hasSocket(slot) {
-      switch incoming.receive(on: sockets[Int(slot)]) {
+    var octetBudget = Self.datagramOctetBudget
+    while budget > 0, octetBudget > 0, stack.hasSocket(slot) {
+      let limit = incoming.messagesExpected
+      switch incoming.receive(on: sockets[Int(slot)], limit: limit) {
       case .messages(let count):
         var index = 0
         while index < count { index += passDatagrams(slot, from: index) }
         drainFrames()
         budget -= count
-        if count < DatagramReceiveBatch.messagesMax {
+        octetBudget -= incoming.octetsReceived
+        if count < limit {
           stack.drainedDatagrams(slot)
           return
         }

@@ -39,6 +39,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let readBudget = 256 * 1024
   /// Messages, each a datagram or a run of them, that one session may read from its target in a turn.
   static let messageBudget = 128
+  /// Octets that one session may read from its target in a turn, one receive more or less.
+  static let datagramOctetBudget = 1 << 20
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 

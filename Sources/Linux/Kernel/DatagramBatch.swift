@@ -49,6 +49,8 @@ package struct DatagramSendBatch: ~Copyable {
   private var isSplit = false
   private var splitSlice = 0
   private var splitOffset = 0
+  /// The length of datagrams up to which `append` joins them: what the kernel is known to cut.
+  package var segmentOctetsMax = Int(UInt16.max)
   /// Datagrams that still wait.
   package private(set) var count = 0
   /// Octets of payload, and datagrams, that the newest `send` sent.
@@ -79,7 +81,7 @@ package struct DatagramSendBatch: ~Copyable {
   package mutating func append(_ slice: Slice, segmentOctets: Int = 0) -> Bool {
     guard slicesUsed < Self.slicesMax else { return false }
     let piece = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-    if end > first, runs[end - 1].join(piece) {
+    if end > first, runs[end - 1].segmentOctets <= segmentOctetsMax, runs[end - 1].join(piece) {
       messages[end - 1].header.msg_iovlen += 1
     } else {
       guard end < Self.messagesMax else { return false }
@@ -122,13 +124,13 @@ package struct DatagramSendBatch: ~Copyable {
   }
 
   /// Has the datagrams of the first message sent one by one: the kernel does not take the run.
-  /// - Returns: false when there is nothing to take apart.
-  package mutating func split() -> Bool {
-    guard first < end, !isSplit, runs[first].datagrams > 1 else { return false }
+  /// - Returns: the length of its datagrams; nil when there is nothing to take apart.
+  package mutating func split() -> Int? {
+    guard first < end, !isSplit, runs[first].datagrams > 1 else { return nil }
     isSplit = true
     splitSlice = 0
     splitOffset = 0
-    return true
+    return runs[first].segmentOctets
   }
 
   private mutating func sendNextOfSplit(on socket: borrowing TargetSocket) -> BatchTransfer {
@@ -185,6 +187,10 @@ package struct DatagramReceiveBatch: ~Copyable {
   package static let messagesMax = 64
   /// Octets of a buffer: more than UDP's largest payload over either family.
   package static let messageOctetsMax = 65536
+  /// Messages longer than this, on average, are taken fewer at a time: their memory stays in the cache,
+  /// and no session has megabytes of a turn.
+  private static let longOctets = 8192
+  private static let longMessagesMax = 16
 
   private let memory: UnsafeMutableRawPointer
   private let messages: UnsafeMutablePointer<clinux_message>
@@ -192,6 +198,8 @@ package struct DatagramReceiveBatch: ~Copyable {
   private let controls: UnsafeMutablePointer<clinux_segment_control>
   private let joined: UnsafeMutablePointer<Slice>
   private var received = 0
+  /// Messages that the next receive should take.
+  package private(set) var messagesExpected = messagesMax
 
   package init() {
     memory = .allocate(byteCount: Self.messagesMax * Self.messageOctetsMax, alignment: 4096)
@@ -227,7 +235,18 @@ package struct DatagramReceiveBatch: ~Copyable {
     let outcome = BatchTransfer(
       answer: clinux_receive_messages(socket.number, messages, controls, UInt32(limit)), .recvmmsg)
     if case .messages(let count) = outcome { received = count } else { received = 0 }
+    if received > 0 {
+      messagesExpected =
+        octetsReceived / received > Self.longOctets ? Self.longMessagesMax : Self.messagesMax
+    }
     return outcome
+  }
+
+  /// Octets of payload that the newest `receive` received.
+  package var octetsReceived: Int {
+    var octets = 0
+    for index in 0..<received { octets += Int(messages[index].octets) }
+    return octets
   }
 
   /// The message at a position below what `receive` returned: one datagram, or a run of them; stays until

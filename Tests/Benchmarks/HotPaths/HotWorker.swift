@@ -117,7 +117,10 @@ package struct HotWorker: ~Copyable {
   }
 
   private mutating func uploadDatagrams(_ slot: UInt32) {
-    while let (slice, segmentOctets) = stack.nextDatagrams(slot) {
+    let segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
+    while let (slice, segmentOctets) = stack.nextDatagrams(
+      slot, runSegmentOctetsMax: segmentOctetsMax)
+    {
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       datagramsTaken += run.datagrams
       stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
