@@ -317,7 +317,10 @@ final class FuzzWorker: FuzzDevice {
 
   private func adopt(_ slot: UInt32, _ socket: FuzzSocket) {
     sockets[Int(slot)] = socket
-    if stack.isTCP(slot) { socket.peer.lastDialled = socket }
+    if stack.isTCP(slot) {
+      drain()  // a cookie that went out before this flow began does not answer for its socket
+      socket.peer.lastDialled = socket
+    }
     stack.opened(slot, connected: !socket.isConnecting, at: now)
   }
 
