@@ -161,7 +161,7 @@ let package = Package(
       path: "Tests/StackSimulation/Tests", swiftSettings: settings),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
     tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
-    tests("WorkerTests", ["Worker", "Kernel", "Stack", "Wire", "Primitives"]),
+    tests("WorkerTests", ["Worker", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
     tests(
       "ControlTests",
       ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),

@@ -19,6 +19,7 @@ private let entries: [String: Entry] = [
   "address": addressEntry,
   "fragments": fragmentsEntry,
   "stack": stackEntry,
+  "workers": workersEntry,
 ]
 
 private let chosen: Entry = {

@@ -37,8 +37,8 @@ final class FuzzPeer {
   private(set) var sequence: UInt32 = 0
   private(set) var next: UInt32 = 0
   private var lastAcknowledged: UInt32 = 0
-  /// The latest segment that acknowledged anything, as it was sent.
-  private var lastSaid = TCPHeader(
+  /// The latest segment, as it was sent.
+  private(set) var lastSaid = TCPHeader(
     sourcePort: 0, destinationPort: 0, sequence: SequenceNumber(0),
     acknowledgment: SequenceNumber(0), flags: [], window: 0)
   private var shift = 0
@@ -180,7 +180,7 @@ final class FuzzPeer {
       sourcePort: clientPort, destinationPort: virtualPort, sequence: SequenceNumber(sequence),
       acknowledgment: SequenceNumber(acknowledgment), flags: flags, window: window, options: options
     )
-    if flags.contains(.ack) { lastSaid = header }
+    lastSaid = header
     let payload = Array(FuzzPattern.upload.octets(at: Int(sequence), count: octets))
     return FuzzPackets.frame(payload) { memory, slices in
       PacketWriter.tcp(
@@ -285,22 +285,31 @@ final class FuzzPeer {
     return lastDialled
   }
 
-  /// What was sent last was taken for an answer to a cookie: a flow begins with what it says. While a
-  /// cookie is good, it may do so again when the flow is gone, with the same numbers.
-  func cookieReturned() {
+  /// A segment comes to its flow only now, and there may be another one than when it was sent.
+  func arrivesLate(_ said: TCPHeader) {
+    if said.flags.contains(.syn) {
+      shiftMax = max(shiftMax, Int(said.options.windowScale ?? 0))
+    } else if said.flags.contains(.ack) {
+      noteOffer(said.acknowledgment.rawValue, said.window)
+    }
+  }
+
+  /// A segment was taken for an answer to a cookie: a flow begins with what it says. While a cookie is
+  /// good, it may do so again when the flow is gone, with the same numbers.
+  func cookieReturned(in said: TCPHeader) {
     var scale: UInt8?
-    if let stamp = lastSaid.options.timestamp, stamp.echo & 15 != 15 {
+    if let stamp = said.options.timestamp, stamp.echo & 15 != 15 {
       scale = UInt8(stamp.echo & 15)
     }
     conversation = Conversation(
-      initialSent: lastSaid.sequence.rawValue &- 1,
-      initialReceived: lastSaid.acknowledgment.rawValue &- 1, shift: scale == nil ? 0 : 8)
+      initialSent: said.sequence.rawValue &- 1,
+      initialReceived: said.acknowledgment.rawValue &- 1, shift: scale == nil ? 0 : 8)
     lastDialled = nil
-    next = lastSaid.acknowledgment.rawValue
+    next = said.acknowledgment.rawValue
     shift = Int(scale ?? 0)
     shiftMax = 0
     offered = 65_536
-    noteOffer(next, lastSaid.window)
+    noteOffer(next, said.window)
   }
 
   /// A socket was closed: if it was never answered, it is nobody's.

@@ -2,6 +2,7 @@ import Configuration
 import Fragments
 import Primitives
 import Stack
+import Steering
 import TCP
 import Wire
 
@@ -11,29 +12,33 @@ import Wire
 // outlives its turn is a use after free. Whatever the stack sends is parsed and checked against the
 // device's bounds, then brought to its peer. No call may keep the loop busy for ever.
 
-final class FuzzWorker {
+final class FuzzWorker: FuzzDevice {
   private static let roundsMax = 500
   private static let slicesMax = 64
 
   var stack: Stack
   private(set) var now = MonotonicInstant(nanoseconds: 5_000_000_000)
+  /// Among others; nil for the only one.
+  private let place: FuzzPlace?
   var peers: [FuzzPeer] = []
-  var dialPlans = [DialPlan](repeating: .connects, count: 8)
+  private var dialPlans = [DialPlan](repeating: .connects, count: 8)
   private var sockets: [FuzzSocket?]
   private var given: [UnsafeMutableRawBufferPointer] = []
+  /// Of the stack's strays, one each.
+  private var origins: [FuzzOrigin?] = []
   private let slices: UnsafeMutableBufferPointer<Slice>
   private var offloads: Bool
-  private typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
+  typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
   private let habits: Habits
   private var mtu: Int
   /// Conversations keep the segment size of the MTU at their beginning.
   private var mtuMax: Int
   /// A raw frame may have said anything on behalf of a peer.
-  private var isExact = true
+  var isExact = true
 
   init(
     offloads: Bool, mtu: Int, bufferOctets: Int, maxFlows: Int, unmatched: UnmatchedPolicy,
-    usesNewReno: Bool, keepalive: Interval?
+    usesNewReno: Bool, keepalive: Interval?, place: FuzzPlace? = nil
   ) {
     var settings = StackSettings(
       mtu: mtu, maxFlows: maxFlows, unmatched: unmatched, drainTimeout: .seconds(30),
@@ -43,6 +48,9 @@ final class FuzzWorker {
     // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
     settings.fragments.datagrams = 8
     settings.fragments.completedPerTurn = 8
+    settings.steering = place?.steering
+    settings.worker = place?.number ?? 0
+    self.place = place
     habits = (usesNewReno ? .newReno : .cubic, keepalive)
     stack = Stack(settings: settings, rules: Self.rules(0, habits), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
@@ -57,7 +65,7 @@ final class FuzzWorker {
     for frame in given { frame.deallocate() }
   }
 
-  private static func rules(_ choice: UInt8, _ habits: Habits) -> [ForwardRule] {
+  static func rules(_ choice: UInt8, _ habits: Habits = (.cubic, nil)) -> [ForwardRule] {
     var rule = ForwardRule(
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(first: 8000, last: 8004))],
@@ -84,17 +92,49 @@ final class FuzzWorker {
   /// - Parameter peer: who has made it, as the latest of his packets.
   func give(_ frame: [UInt8], from peer: FuzzPeer? = nil) {
     let accepted = stack.counters.cookiesAccepted
+    stack.receive(keep(frame), at: now)
+    arrived(peer.map { FuzzOrigin(peer: $0, said: $0.lastSaid) }, accepted: accepted)
+  }
+
+  /// Takes a frame that another worker handed over.
+  func takeOver(_ handed: FuzzHanded) {
+    let accepted = stack.counters.cookiesAccepted
+    let strays = stack.strays.count
+    if let origin = handed.origin { origin.peer.arrivesLate(origin.said) }
+    stack.takeOver(keep(handed.frame), wasFragmented: handed.wasFragmented, at: now)
+    require(
+      stack.strays[strays...].allSatisfy { $0.wasFragmented && !handed.wasFragmented },
+      "only what was joined goes on")
+    arrived(handed.origin, accepted: accepted)
+  }
+
+  private func keep(_ frame: [UInt8]) -> UnsafeRawBufferPointer {
     frame.withUnsafeBytes { bytes in
       let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
       copy.copyMemory(from: bytes)
       given.append(copy)
-      stack.receive(UnsafeRawBufferPointer(copy), at: now)
+      return UnsafeRawBufferPointer(copy)
     }
+  }
+
+  private func arrived(_ origin: FuzzOrigin?, accepted: UInt64) {
+    while origins.count < stack.strays.count { origins.append(origin) }
     if stack.counters.cookiesAccepted != accepted {
       drain()  // cookies for SYNs of the same turn went out before this one came back
-      peer?.cookieReturned()
+      if let origin { origin.peer.cookieReturned(in: origin.said) }
     }
     if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
+  }
+
+  /// Copies what belongs to other workers, while the memory of this turn is there.
+  private func handOver() {
+    for (stray, origin) in zip(stack.strays, origins) {
+      let handed = FuzzHanded(
+        frame: Array(stray.frame), wasFragmented: stray.wasFragmented, origin: origin)
+      if place?.handOver(stray.worker, handed) != true { stack.countDrop(.handOverFull) }
+    }
+    origins.removeAll()
+    stack.forgetStrays()
   }
 
   func giveRaw(_ frame: UnsafeRawBufferPointer) {
@@ -159,9 +199,7 @@ final class FuzzWorker {
 
   func control(_ variant: UInt8) {
     switch variant >> 3 {
-    case 0:
-      stack.install(
-        Self.rules(variant, habits), unmatched: .reject, drainTimeout: .seconds(5), at: now)
+    case 0: install(variant)
     case 1:
       mtu = variant & 1 != 0 ? 1280 : 1500
       mtuMax = max(mtu, mtuMax)
@@ -173,6 +211,17 @@ final class FuzzWorker {
     }
   }
 
+  /// - Parameter counts: what all workers count together, one for each rule; empty for the only one.
+  func install(_ choice: UInt8, counts: [(any SharedCount)?] = []) {
+    stack.install(
+      Self.rules(choice, habits), counts: counts, unmatched: .reject, drainTimeout: .seconds(5),
+      at: now)
+  }
+
+  func plan(_ plan: DialPlan, of peer: FuzzPeer) { dialPlans[peer.index] = plan }
+
+  func endAll() { stack.endAll() }
+
   /// A moment passes, so that initial sequence numbers, which a clock drives, differ.
   func tick() { now = now + .microseconds(8) }
 
@@ -181,6 +230,7 @@ final class FuzzWorker {
     var rounds = 0
     while let deadline = stack.nextDeadline(), deadline <= end {
       now = max(now, deadline)
+      handOver()
       stack.handleDeadlines(at: now)
       turn()
       rounds += 1
@@ -193,6 +243,7 @@ final class FuzzWorker {
 
   func turn() {
     var rounds = 0
+    handOver()
     repeat {
       targetPass()
       require(stack.memory.pending.count == 0, "no slice outlives its turn")
@@ -266,7 +317,10 @@ final class FuzzWorker {
 
   private func adopt(_ slot: UInt32, _ socket: FuzzSocket) {
     sockets[Int(slot)] = socket
-    if stack.isTCP(slot) { socket.peer.lastDialled = socket }
+    if stack.isTCP(slot) {
+      drain()  // a cookie that went out before this flow began does not answer for its socket
+      socket.peer.lastDialled = socket
+    }
     stack.opened(slot, connected: !socket.isConnecting, at: now)
   }
 
@@ -461,7 +515,14 @@ final class FuzzWorker {
     if !virtio.flags.contains(.needsChecksum), !ip.isFragment {
       require(transportChecksumIsValid(ip, segment: segment), "a checksum is right")
     }
-    guard case .tcp(let header) = packet.transport, isExact else { return }
+    guard case .tcp(let header) = packet.transport else { return }
+    if let place {
+      let tuple = FiveTuple(
+        client: ip.destination, virtual: ip.source, clientPort: header.destinationPort,
+        virtualPort: header.sourcePort, transport: .tcp)
+      require(place.steering.worker(of: tuple) == place.number, "home alone answers")
+    }
+    guard isExact else { return }
     let payload = UnsafeRawBufferPointer(
       rebasing: bytes[packet.payloadOffset..<packet.payloadOffset + packet.payloadOctets])
     let peer = peers.first {
@@ -481,5 +542,6 @@ final class FuzzWorker {
     require(stack.memory.stores.count == 0, "no store is left")
     require(stack.memory.pending.count == 0, "no slice is left")
     require(stack.nextDeadline() == nil, "no deadline is left")
+    require(stack.strays.isEmpty, "no stray is left")
   }
 }

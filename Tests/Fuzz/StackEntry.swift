@@ -15,34 +15,69 @@ import Wire
 
 @Sendable func stackEntry(_ bytes: UnsafeRawBufferPointer) {
   var input = Input(bytes)
-  let program = StackProgram(settings: input.octet())
-  var instructions = 0
-  while !input.isEmpty, instructions < StackProgram.instructionsMax {
-    program.step(&input)
-    instructions += 1
-  }
-  program.finish()
+  let settings = input.octet()
+  let peers = FuzzPeer.all
+  let worker = StackProgram.worker(settings, peers: peers)
+  StackProgram(settings: settings, worker: worker, peers: peers).run(&input)
+}
+
+/// What a program drives: one worker, or several of the same device.
+protocol FuzzDevice: AnyObject {
+  var now: MonotonicInstant { get }
+  var givenCount: Int { get }
+
+  func give(_ frame: [UInt8], from peer: FuzzPeer?)
+  func giveRaw(_ frame: UnsafeRawBufferPointer)
+  func plan(_ plan: DialPlan, of peer: FuzzPeer)
+  func resolveDial(of peer: FuzzPeer, failure: TargetFailure?)
+  func say(_ peer: FuzzPeer, octets: Int)
+  func end(_ peer: FuzzPeer, _ variant: UInt8)
+  func feed(_ peer: FuzzPeer, octets: Int)
+  func control(_ variant: UInt8)
+  func tick()
+  func advance(by interval: Interval)
+  func turn()
+  func endAll()
+  func requireEmpty()
 }
 
 final class StackProgram {
-  static let instructionsMax = 400
+  private static let instructionsMax = 400
 
-  private let worker: FuzzWorker
+  private let worker: any FuzzDevice
   private let endsSilently: Bool
-  private var peers: [FuzzPeer]
+  private let peers: [FuzzPeer]
 
-  init(settings: UInt8) {
-    worker = FuzzWorker(
+  init(settings: UInt8, worker: any FuzzDevice, peers: [FuzzPeer]) {
+    self.worker = worker
+    endsSilently = settings & 64 != 0
+    self.peers = peers
+  }
+
+  static func worker(
+    _ settings: UInt8, peers: [FuzzPeer], place: FuzzPlace? = nil
+  ) -> FuzzWorker {
+    let worker = FuzzWorker(
       offloads: settings & 1 != 0, mtu: settings & 2 != 0 ? 1280 : 1500,
       bufferOctets: settings & 4 != 0 ? 4 << 14 : 1 << 20, maxFlows: settings & 8 != 0 ? 2 : 16,
       unmatched: settings & 16 != 0 ? .drop : .reject, usesNewReno: settings & 32 != 0,
-      keepalive: settings & 128 != 0 ? .seconds(10) : nil)
-    endsSilently = settings & 64 != 0
-    peers = FuzzPeer.all
+      keepalive: settings & 128 != 0 ? .seconds(10) : nil, place: place)
     worker.peers = peers
+    return worker
   }
 
-  func step(_ input: inout Input) {
+  /// - Parameter prepare: reads what comes before an instruction.
+  func run(_ input: inout Input, before prepare: (inout Input) -> Void = { _ in }) {
+    var instructions = 0
+    while !input.isEmpty, instructions < Self.instructionsMax {
+      prepare(&input)
+      step(&input)
+      instructions += 1
+    }
+    finish()
+  }
+
+  private func step(_ input: inout Input) {
     let operation = input.octet()
     let operand = input.octet()
     let peer = peers[Int(operand & 7) % peers.count]
@@ -69,14 +104,15 @@ final class StackProgram {
     case 5: rawSegment(peer, variant, &input)
     case 6:
       worker.give(peer.selective(variant, input.octet(), input.octet(), at: worker.now), from: peer)
-    case 7: worker.dialPlans[peer.index] = DialPlan(variant)
+    case 7: worker.plan(DialPlan(variant), of: peer)
     case 8: worker.resolveDial(of: peer, failure: DialPlan(variant).failure)
     case 9: worker.say(peer, octets: length(&input, variant))
     case 10: worker.end(peer, variant)
     case 11: worker.feed(peer, octets: variant == 31 ? .max : length(&input, variant))
     case 12: worker.advance(by: Self.interval(variant, input.octet()))
-    case 13: worker.give(peer.datagram(length(&input, variant), variant, at: worker.now))
-    case 14: worker.give(peer.message(variant, input.octet()))
+    case 13:
+      worker.give(peer.datagram(length(&input, variant), variant, at: worker.now), from: nil)
+    case 14: worker.give(peer.message(variant, input.octet()), from: nil)
     case 15: worker.giveRaw(input.octets(Int(input.octet())))
     case 16: worker.control(variant)
     case 17:
@@ -142,12 +178,12 @@ final class StackProgram {
     return Interval(nanoseconds: unit.nanoseconds * Int64(count))
   }
 
-  func finish() {
+  private func finish() {
     worker.turn()
     if endsSilently {
       worker.advance(by: .seconds(3 * 3600))
     } else {
-      worker.stack.endAll()
+      worker.endAll()
       worker.turn()
       // A rule whose flows were to be cut may have gone by itself: its time comes all the same.
       worker.advance(by: .seconds(60))

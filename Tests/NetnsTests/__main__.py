@@ -12,7 +12,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness.runner import main  # noqa: E402
 
 THEMES = ["refusals", "mapping", "half_close", "udp", "udp_runs", "icmp", "concurrency", "pressure", "reload", "device",
-          "lifecycle", "failures", "hostile", "flood", "silence", "stall", "congestion", "loss", "operating", "workers", "bulk"]
+          "lifecycle", "failures", "hostile", "flood", "silence", "stall", "congestion", "loss", "operating", "workers",
+          "bulk", "offload"]
 
 if __name__ == "__main__":
     sys.exit(main(THEMES))

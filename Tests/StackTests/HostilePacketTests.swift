@@ -70,6 +70,29 @@ struct HostilePacketTests {
       ),
       Malformed(
         reason: .badOffloadHeader, packet: syn, virtio: VirtioNetHeader(gsoType: 99)),
+      Malformed(reason: .badOffloadHeader, packet: syn, virtio: VirtioNetHeader(gsoType: 1)),
+      Malformed(
+        reason: .badOffloadHeader, packet: syn,
+        virtio: VirtioNetHeader(flags: .needsChecksum, checksumStart: 24, checksumOffset: 16)),
+      Malformed(
+        reason: .badOffloadHeader, packet: syn,
+        virtio: VirtioNetHeader(flags: .needsChecksum, checksumStart: 20, checksumOffset: 6)),
+      Malformed(
+        reason: .badOffloadHeader, packet: syn,
+        virtio: VirtioNetHeader(flags: .dataIsValid, gsoType: 5, segmentOctets: 1000)),
+      Malformed(
+        reason: .badOffloadHeader, packet: syn,
+        virtio: VirtioNetHeader(flags: .dataIsValid, gsoType: 4, segmentOctets: 1000)),
+      Malformed(
+        reason: .badOffloadHeader, packet: v6,
+        virtio: VirtioNetHeader(flags: .dataIsValid, gsoType: 4, segmentOctets: 1000)),
+      Malformed(
+        reason: .badOffloadHeader, packet: echoPacket(body: [1]),
+        virtio: VirtioNetHeader(gsoType: 1, segmentOctets: 8)),
+      // Nobody vouches for the checksum of a super-packet, and it is that of its first segment.
+      Malformed(
+        reason: .badTransportChecksum, packet: changed(syn, 36, 9),
+        virtio: VirtioNetHeader(gsoType: 1, segmentOctets: 1000)),
       Malformed(reason: .icmpBadChecksum, packet: changed(echoPacket(body: [1]), 25, 7)),
       Malformed(reason: .noRule, packet: tcpPacket(virtualPort: 99, .syn, sequence: 1)),
       Malformed(reason: .unknownFlow, packet: tcpPacket(.ack, sequence: 1)),

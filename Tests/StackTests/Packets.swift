@@ -154,8 +154,10 @@ struct Client {
       window: window, options: options, payload: payload)
   }
 
-  mutating func send(_ flags: TCPFlags, _ payload: [UInt8] = []) {
-    world.send(packet(flags, payload: payload))
+  mutating func send(
+    _ flags: TCPFlags, _ payload: [UInt8] = [], virtio: VirtioNetHeader = VirtioNetHeader()
+  ) {
+    world.send(packet(flags, payload: payload), virtio: virtio)
     sequence &+= UInt32(payload.count)
     if flags.contains(.syn) || flags.contains(.fin) { sequence &+= 1 }
   }

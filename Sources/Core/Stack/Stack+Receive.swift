@@ -77,6 +77,7 @@ extension Stack {
     let packetSpan = octets.bytes
     let packet = try ParsedPacket(parsing: packetSpan)
     if let reason = packet.ip.martianReason() { throw reason }
+    guard virtio.describes(packet) else { throw .badOffloadHeader }
     if !virtio.vouchesForChecksum {
       switch packet.transport {
       case .tcp, .udp:

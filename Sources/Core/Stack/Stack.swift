@@ -241,8 +241,8 @@ package struct Stack: ~Copyable {
     rules.resolved(name, addresses)
   }
 
-  /// The device refused a super-packet: from now on every frame is one plain segment with its
-  /// checksum computed. What was refused is lost, and sent again by its endpoint.
+  /// The device refuses super-packets: from now on every frame is one plain segment with its checksum
+  /// computed.
   package mutating func disableOffloads() {
     settings.offloadsSegmentation = false
     settings.offloadsChecksum = false

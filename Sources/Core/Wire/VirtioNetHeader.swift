@@ -89,6 +89,37 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
     !flags.isDisjoint(with: [.needsChecksum, .dataIsValid])
   }
 
+  /// Whether what is said can be true of a packet.
+  ///
+  /// The kind of super-packet names the packet's transport, and family, and a checksum that is left
+  /// unfinished is that of the transport header that was found: otherwise the payload would be cut or
+  /// believed by the wrong header. `headerOctets` is a hint and may say anything, and so may a segment
+  /// size: beyond the payload it cuts nothing.
+  @inline(__always)
+  package func describes(_ packet: ParsedPacket) -> Bool {
+    if gsoType == 0 && !flags.contains(.needsChecksum) { return true }
+    let field: UInt16
+    switch packet.transport {
+    case .tcp:
+      field = 16
+      switch segmentation {
+      case .some(.none): break
+      case .tcpIPv4: guard packet.ip.isIPv4 else { return false }
+      case .tcpIPv6: guard !packet.ip.isIPv4 else { return false }
+      case .udp, .udpFragments, nil: return false
+      }
+    case .udp:
+      field = 6
+      switch segmentation {
+      case .some(.none), .udp, .udpFragments: break
+      case .tcpIPv4, .tcpIPv6, nil: return false
+      }
+    case .icmp, .fragment, .unsupported: return gsoType == 0
+    }
+    return !flags.contains(.needsChecksum)
+      || Int(checksumStart) == packet.ip.headerOctets && checksumOffset == field
+  }
+
   /// Stores the header's ten octets.
   @inlinable package func write(to memory: UnsafeMutableRawPointer) {
     memory.storeBytes(of: flags.rawValue, as: UInt8.self)

@@ -78,7 +78,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var isStopping = false
   private var failure: WorkerFailure?
   var framesWritten: UInt64 = 0
-  var refusedFrames = 0
+  var refusedFrames = RefusedFrames()
   var lastAlarm = MonotonicInstant.zero
   private let fallsBehind: (@Sendable () -> Void)?
   private var fellBehind = MonotonicInstant.zero
@@ -260,22 +260,27 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   /// Writes what the stack has put into its frame queue.
   mutating func drainFrames() {
     for index in 0..<stack.frames.count {
-      let frame = stack.frames.slices(of: index)
-      switch queue.write(UnsafeBufferPointer(frame)) {
+      let frame = UnsafeBufferPointer(stack.frames.slices(of: index))
+      switch queue.write(frame) {
       case .octets: framesWritten += 1
       case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
-      case .failed(let error):
-        stack.countDrop(.deviceWriteFailed)
-        if error.isInvalid { frameRefused() }
+      case .failed(let error): frameRefused(frame, error)
       }
     }
     stack.frames.removeAll()
   }
 
-  /// A kernel that refuses super-packets again and again gets plain ones.
-  @inline(never) private mutating func frameRefused() {
-    refusedFrames += 1
-    guard refusedFrames == 8 else { return }
+  /// A frame that the kernel refuses goes out as plain packets in the same turn; a kernel that refuses
+  /// them again and again gets nothing else.
+  @inline(never) private mutating func frameRefused(
+    _ frame: UnsafeBufferPointer<Slice>, _ error: SystemError
+  ) {
+    let refusals = refusedFrames.refusals
+    let (written, lost) = refusedFrames.writeAgain(frame, after: error, to: queue)
+    framesWritten += UInt64(written)
+    for _ in 0..<lost { stack.countDrop(.deviceWriteFailed) }
+    guard refusedFrames.refusals == RefusedFrames.refusalsMax, refusals < refusedFrames.refusals
+    else { return }
     stack.disableOffloads()
     log.warning("the kernel refuses offloaded packets; going on without offload")
   }

@@ -1,0 +1,228 @@
+import Configuration
+import Primitives
+import Stack
+import Steering
+import TCP
+import Wire
+
+// Two workers of one device, driven by the program of the stack entry. In front of each instruction an
+// octet says at which of them its frames arrive, and who takes no turn.
+//
+// What arrives at the wrong one waits in a mailbox of few places for the turn of the right one, over
+// which instructions and time may go by; so do reloads. Clients are the same for both, so that two
+// flows of one client would show in what it is sent; beside that, no flow may be but on its home, and
+// flows of bounded rules are counted together, down to none.
+
+@Sendable func workersEntry(_ bytes: UnsafeRawBufferPointer) {
+  var input = Input(bytes)
+  let settings = input.octet()
+  let peers = FuzzPeer.all
+  let workers = FuzzWorkers(settings: settings, rules: input.octet(), peers: peers)
+  StackProgram(settings: settings, worker: workers, peers: peers)
+    .run(&input) { workers.arrange($0.octet()) }
+}
+
+/// Where a worker stands among others, and how it reaches them.
+struct FuzzPlace {
+  var steering: Steering
+  var number: Int
+  /// - Returns: whether there was room.
+  var handOver: (_ worker: Int, _ handed: FuzzHanded) -> Bool
+}
+
+/// Who sent a frame, and the segment in it.
+struct FuzzOrigin {
+  var peer: FuzzPeer
+  var said: TCPHeader
+}
+
+struct FuzzHanded {
+  var frame: [UInt8]
+  var wasFragmented: Bool
+  var origin: FuzzOrigin?
+}
+
+final class FuzzWorkers: FuzzDevice {
+  private static let handedMax = 6
+  /// With these keys both are the home of some clients over either family.
+  private static let steering = Steering(workers: 2, seed: (1, 2))
+
+  private struct Reload {
+    var choice: UInt8
+    var counts: [FuzzCount?]
+  }
+
+  private let mailboxes: [FuzzMailbox]
+  private let workers: [FuzzWorker]
+  private var reloads: [[Reload]] = [[], []]
+  private var counts: [FuzzCount] = []
+  private var arrangement: UInt8 = 0
+  private var framesGiven: UInt8 = 0
+
+  init(settings: UInt8, rules: UInt8, peers: [FuzzPeer]) {
+    let mailboxes = [FuzzMailbox(), FuzzMailbox()]
+    self.mailboxes = mailboxes
+    workers = (0..<2).map { number in
+      let place = FuzzPlace(steering: Self.steering, number: number) { worker, handed in
+        require(worker != number, "a stray is another's")
+        return mailboxes[worker].put(handed, atMost: Self.handedMax)
+      }
+      return StackProgram.worker(settings, peers: peers, place: place)
+    }
+    reload(rules)
+    for number in 0..<2 { takeReloads(number) }
+  }
+
+  /// - Parameter octet: the four lowest bits are the workers at which the frames of an instruction
+  ///   arrive, in turns; two more, who takes no turn; the highest, who goes first.
+  func arrange(_ octet: UInt8) {
+    arrangement = octet
+    framesGiven = 0
+  }
+
+  // MARK: What happens
+
+  var now: MonotonicInstant { workers[0].now }
+  var givenCount: Int { max(workers[0].givenCount, workers[1].givenCount) }
+
+  func give(_ frame: [UInt8], from peer: FuzzPeer?) { nextWorker().give(frame, from: peer) }
+
+  func giveRaw(_ frame: UnsafeRawBufferPointer) {
+    for worker in workers { worker.isExact = false }
+    nextWorker().giveRaw(frame)
+  }
+
+  private func nextWorker() -> FuzzWorker {
+    defer { framesGiven = (framesGiven + 1) & 3 }
+    return workers[Int(arrangement >> framesGiven & 1)]
+  }
+
+  func plan(_ plan: DialPlan, of peer: FuzzPeer) {
+    for worker in workers { worker.plan(plan, of: peer) }
+  }
+
+  func resolveDial(of peer: FuzzPeer, failure: TargetFailure?) {
+    for worker in workers { worker.resolveDial(of: peer, failure: failure) }
+  }
+
+  func say(_ peer: FuzzPeer, octets: Int) {
+    for worker in workers { worker.say(peer, octets: octets) }
+  }
+
+  func end(_ peer: FuzzPeer, _ variant: UInt8) {
+    for worker in workers { worker.end(peer, variant) }
+  }
+
+  func feed(_ peer: FuzzPeer, octets: Int) {
+    for worker in workers { worker.feed(peer, octets: octets) }
+  }
+
+  func tick() { for worker in workers { worker.tick() } }
+  func endAll() { for worker in workers { worker.endAll() } }
+
+  func control(_ variant: UInt8) {
+    guard variant >> 3 == 0 else {
+      for worker in workers { worker.control(variant) }
+      return
+    }
+    reload(variant)
+  }
+
+  /// Every worker takes a reload when its turn comes, all of them in order.
+  private func reload(_ choice: UInt8) {
+    var shared: [FuzzCount?] = []
+    for rule in FuzzWorker.rules(choice) {
+      let count = rule.maxConnections == nil ? nil : FuzzCount()
+      if let count { counts.append(count) }
+      shared.append(count)
+    }
+    for number in 0..<2 { reloads[number].append(Reload(choice: choice, counts: shared)) }
+  }
+
+  private func takeReloads(_ number: Int) {
+    for reload in reloads[number] { workers[number].install(reload.choice, counts: reload.counts) }
+    reloads[number].removeAll()
+  }
+
+  func advance(by interval: Interval) {
+    for worker in workers { worker.advance(by: interval) }
+    check()
+  }
+
+  func turn() {
+    for number in arrangement & 128 == 0 ? [0, 1] : [1, 0]
+    where arrangement >> (4 + number) & 1 == 0 { turn(number) }
+    check()
+  }
+
+  private func turn(_ number: Int) {
+    takeReloads(number)
+    for handed in mailboxes[number].take() { workers[number].takeOver(handed) }
+    workers[number].turn()
+  }
+
+  // MARK: What holds
+
+  private func check() {
+    var bounded = 0
+    for (number, worker) in workers.enumerated() {
+      for view in worker.stack.flowViews(limit: 64, at: worker.now) {
+        require(Self.steering.worker(of: view.tuple) == number, "a flow lives on its home")
+      }
+      for (index, entry) in worker.stack.rules.entries.enumerated()
+      where entry?.rule.maxConnections != nil {
+        bounded += worker.stack.rules.figures(UInt32(index)).pointee.active
+      }
+    }
+    require(counts.reduce(0) { $0 + $1.value } == bounded, "flows of bounded rules are counted")
+  }
+
+  func requireEmpty() {
+    arrange(0)
+    // A fragment, then what was joined of it, then what that had to say.
+    for _ in 0..<3 { turn() }
+    for worker in workers {
+      worker.endAll()
+      worker.turn()
+      worker.advance(by: .seconds(60))
+      worker.requireEmpty()
+    }
+    require(mailboxes.allSatisfy(\.isEmpty), "no mail is left")
+    require(counts.allSatisfy { $0.value == 0 }, "no flow is counted any more")
+  }
+}
+
+final class FuzzMailbox {
+  private var handed: [FuzzHanded] = []
+
+  var isEmpty: Bool { handed.isEmpty }
+
+  func put(_ frame: FuzzHanded, atMost count: Int) -> Bool {
+    guard handed.count < count else { return false }
+    handed.append(frame)
+    return true
+  }
+
+  func take() -> [FuzzHanded] {
+    defer { handed.removeAll() }
+    return handed
+  }
+}
+
+/// A count of stacks that take turns.
+final class FuzzCount: SharedCount, @unchecked Sendable {
+  private(set) var value = 0
+
+  func add(within bound: Int) -> Bool {
+    guard value < bound else { return false }
+    value += 1
+    return true
+  }
+
+  func add() { value += 1 }
+
+  func subtract() {
+    value -= 1
+    require(value >= 0, "no more end than began")
+  }
+}
