@@ -38,6 +38,8 @@ extension Simulation {
       if Packets.parse(packet)?.has(Flag.cwr) == true { header[1] |= 0x80 }
       header[4] = UInt8(segmentOctets & 255)
       header[5] = UInt8(segmentOctets >> 8)
+      header[6] = packet[0] >> 4 == 4 ? (packet[0] & 15) * 4 : 40
+      header[8] = 16
     }
     return header + packet
   }
