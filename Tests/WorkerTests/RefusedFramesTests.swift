@@ -71,7 +71,7 @@ private final class FakeDevice: FrameSink {
     }
     #expect(refused.rewritten == 1)
     // Short memory says nothing about what the device can do.
-    #expect(refused.refusals == (code == EINVAL || code == EIO ? 1 : 0))
+    #expect(refused.refused == (code == EINVAL || code == EIO ? 1 : 0))
   }
 
   @Test("a packet whose checksum was left to the device goes out with it") func computes() {
@@ -80,7 +80,24 @@ private final class FakeDevice: FrameSink {
     let (written, lost) = write(frame(segmentOctets: 0), &refused, EINVAL, to: device)
     #expect(written == 1 && lost == 0)
     #expect(device.taken == [frameOctets(frame(segmentOctets: 0, checksum: .computed))])
-    #expect(refused.refusals == 1)
+    #expect(refused.refused == 1)
+  }
+
+  @Test("a run of datagrams that is refused counts by itself") func runs() {
+    let device = FakeDevice { _, isOffloaded in isOffloaded ? EINVAL : 0 }
+    var refused = RefusedFrames()
+    var frames = FrameQueue()
+    let memory = frames.reserve(headerOctets: 256)
+    for slice in payload.slices(cuts: [4000]) { frames.append(slice) }
+    frames.commit(
+      headerOctets: PacketWriter.udp(
+        to: memory, source: IPAddress(v4: 0x0A4D_000A), destination: IPAddress(v4: 0xC000_0207),
+        sourcePort: 53, destinationPort: 40_000, payload: frames.openPayload,
+        payloadOctets: payload.octets.count, segmentOctets: 1000, checksum: .offloaded))
+    let (written, lost) = write(frames, &refused, EINVAL, to: device)
+    #expect(written == 10 && lost == 0)
+    #expect(device.taken.flatMap { $0[38...] } == payload.octets)
+    #expect(refused.refusedRuns == 1 && refused.refused == 0)
   }
 
   @Test("a plain packet is lost and not tried again", arguments: [EIO, ENOBUFS, ENOMEM])
@@ -90,7 +107,7 @@ private final class FakeDevice: FrameSink {
     let (written, lost) = write(
       frame(segmentOctets: 0, checksum: .computed), &refused, code, to: device)
     #expect(written == 0 && lost == 1 && device.writes == 0)
-    #expect(refused.rewritten == 0 && refused.refusals == 0)
+    #expect(refused.rewritten == 0 && refused.refused == 0)
   }
 
   @Test(
@@ -101,7 +118,7 @@ private final class FakeDevice: FrameSink {
     var refused = RefusedFrames()
     let (written, lost) = write(frame(), &refused, code, to: device)
     #expect(written == 0 && lost == 7 && device.writes == 1)
-    #expect(refused.rewritten == 0 && refused.refusals == 0)
+    #expect(refused.rewritten == 0 && refused.refused == 0)
   }
 
   @Test("one segment that finds no memory takes none of the others with it") func losesOne() {

@@ -74,6 +74,9 @@ package struct PlainPackets {
     offset = VirtioNetHeader.octets + headerOctets
   }
 
+  /// Whether the frame is several datagrams.
+  package var areDatagrams: Bool { transport == IPProtocol.udp && partOctets < payloadOctets }
+
   /// Packets in all.
   package var count: Int {
     payloadOctets == 0 ? 1 : (payloadOctets + partOctets - 1) / partOctets

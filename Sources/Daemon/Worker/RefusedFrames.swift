@@ -19,12 +19,14 @@ package protocol FrameSink: ~Copyable {
 extension TunQueue: FrameSink {}
 
 package struct RefusedFrames: ~Copyable {
-  /// A device that refused so many frames, and took their packets, is asked for no more.
+  /// A device that refused so many frames of a kind, and took their packets, is asked for no more of it.
   package static let refusalsMax = 8
 
-  /// Frames written as plain packets, and those among them that the device did not understand.
+  /// Frames written as plain packets.
   package private(set) var rewritten: UInt64 = 0
-  package private(set) var refusals = 0
+  /// Those among them that the device did not understand: super-packets of datagrams, and all others.
+  package private(set) var refusedRuns = 0
+  package private(set) var refused = 0
   private let headers: UnsafeMutableRawPointer
 
   package init() {
@@ -57,7 +59,9 @@ package struct RefusedFrames: ~Copyable {
       }
     }
     rewritten += 1
-    if error.isInvalid || error.isInputOutput { refusals += 1 }
+    if error.isInvalid || error.isInputOutput {
+      if packets.areDatagrams { refusedRuns += 1 } else { refused += 1 }
+    }
     return (written, lost)
   }
 }

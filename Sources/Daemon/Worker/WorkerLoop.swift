@@ -275,14 +275,19 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   @inline(never) private mutating func frameRefused(
     _ frame: UnsafeBufferPointer<Slice>, _ error: SystemError
   ) {
-    let refusals = refusedFrames.refusals
+    let before = (runs: refusedFrames.refusedRuns, others: refusedFrames.refused)
     let (written, lost) = refusedFrames.writeAgain(frame, after: error, to: queue)
     framesWritten += UInt64(written)
     for _ in 0..<lost { stack.countDrop(.deviceWriteFailed) }
-    guard refusedFrames.refusals == RefusedFrames.refusalsMax, refusals < refusedFrames.refusals
-    else { return }
-    stack.disableOffloads()
-    log.warning("the kernel refuses offloaded packets; going on without offload")
+    let most = RefusedFrames.refusalsMax
+    if before.runs < most, refusedFrames.refusedRuns == most {
+      stack.disableDatagramOffload()
+      log.warning("the kernel refuses datagrams in super-packets; going on with single ones")
+    }
+    if before.others < most, refusedFrames.refused == most {
+      stack.disableOffloads()
+      log.warning("the kernel refuses offloaded packets; going on without offload")
+    }
   }
 
   private mutating func readMailbox() {
