@@ -180,6 +180,17 @@ struct Client {
     return (octets, flags)
   }
 
+  /// The same, with windows that scale.
+  /// - Returns: the stack's shift.
+  mutating func connect(scaling options: TCPOptions) throws -> Int {
+    world.send(packet(.syn, options: options))
+    sequence &+= 1
+    let answer = try #require(world.take().last?.tcp)
+    acknowledgment = answer.sequence.rawValue &+ 1
+    send(.ack)
+    return Int(try #require(answer.options.windowScale))
+  }
+
   /// SYN, SYN-ACK, ACK.
   mutating func connect(maximumSegmentSize: UInt16? = nil) throws {
     var options = TCPOptions()

@@ -96,6 +96,35 @@ struct PressureTests {
     #expect(world.stack.memory.windowCap.octets == .max)
   }
 
+  @Test("near clients that send in bulk at once share a window; one that does alone has all of it")
+  func share() throws {
+    let world = World(rules: [rule("web")])
+    var options = TCPOptions()
+    options.windowScale = 7
+    var clients = (0..<8).map { Client(world, port: UInt16(20_000 + $0)) }
+    var scale = 0
+    for index in clients.indices { scale = try clients[index].connect(scaling: options) }
+    /// Every one of some clients sends so much; what they are offered then.
+    func send(_ senders: Range<Int>, octets: Int) throws -> [Int] {
+      try senders.map { index in
+        clients[index].send([.ack, .psh], [UInt8](repeating: 7, count: octets))
+        world.advance(by: .milliseconds(1))
+        let window = try #require(world.take().last?.tcp?.window)
+        return Int(window) << scale
+      }
+    }
+    #expect(try send(0..<1, octets: 60_000)[0] > 900 << 10)
+    // What was offered before goes first.
+    for _ in 0..<20 { _ = try send(0..<8, octets: 60_000) }
+    let shared = try send(0..<8, octets: 60_000)
+    #expect(shared.allSatisfy { abs($0 - 120 << 10) < 1 << 10 }, "\(shared)")
+    _ = try send(1..<2, octets: 1000)
+    world.advance(by: .milliseconds(60))
+    _ = try send(0..<1, octets: 60_000)
+    world.advance(by: .milliseconds(60))
+    #expect(try send(0..<1, octets: 60_000)[0] > 900 << 10)
+  }
+
   @Test("sessions make room for sessions, and leave TIME-WAIT alone")
   func sessionsYieldToSessions() throws {
     let world = World(rules: [rule("dns", .udp, ports: PortRange(53))], maxFlows: 16)

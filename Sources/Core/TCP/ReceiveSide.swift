@@ -83,6 +83,7 @@ package struct ReceiveSide: BitwiseCopyable {
   struct Habits: BitwiseCopyable {
     fileprivate var doubledAcknowledgments: UInt8
     fileprivate var answers: Answers
+    fileprivate var seen: UInt8
 
     fileprivate struct Answers: OptionSet, BitwiseCopyable {
       let rawValue: UInt8
@@ -95,7 +96,8 @@ package struct ReceiveSide: BitwiseCopyable {
     var answers: Habits.Answers = []
     if answersFollow { answers.insert(.follow) }
     if awaitsAnswer { answers.insert(.areAwaited) }
-    return Habits(doubledAcknowledgments: doubledAcknowledgments, answers: answers)
+    return Habits(
+      doubledAcknowledgments: doubledAcknowledgments, answers: answers, seen: window.seen)
   }
 
   /// nil while something is kept, owed, or waited for.
@@ -128,6 +130,7 @@ package struct ReceiveSide: BitwiseCopyable {
     finishArrived = finishTaken
     self.scale = scale
     window = ReceiveWindow(settled.window, usual: usual, widest: widest)
+    window.seen = habits.seen
   }
 
   /// The end of in-order payload, the FIN aside.
@@ -338,6 +341,7 @@ package struct ReceiveSide: BitwiseCopyable {
       memory.stores.pointer(store).pointee.release(before: taken, pool: &memory.chunks)
       releaseStoreIfEmpty(memory: &memory)
     }
+    window.count(octets, roundTrip: roundTrip, in: &memory.census, at: now)
     window.targetTook(
       upTo: taken, isDrained: isDrained, roundTrip: roundTrip,
       mayWiden: memory.chunks.available > Int(memory.chunks.capacity) / 2, at: now)
@@ -463,7 +467,7 @@ package struct ReceiveSide: BitwiseCopyable {
     let unit = 1 << shift
     var edge = advertised
     if untakenOctets == Int(pendingOctets), !window.isHeldBack {  // the target keeps up
-      let limit = Int(min(window.limit, cap))
+      let limit = Int(min(window.limit, window.share, cap))
       let open = taken + limit
       // receiver's silly window avoidance (RFC 1122 §4.2.3.3)
       if open.distance(from: advertised) >= min(limit / 2, segmentOctets) { edge = open }

@@ -28,6 +28,10 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   package private(set) var limit: UInt32
   private var usual: UInt32
   private var widest: UInt32
+  /// Octets that a near client is offered while others send as well.
+  private(set) var share = UInt32.max
+  /// See `UploadCensus.saw`.
+  var seen: UInt8 = 0
   /// A window's worth from where the present measurement began.
   private var measuredEdge: SequenceNumber
   private var measuredSince = MonotonicInstant.zero
@@ -95,6 +99,19 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     }
     measuredEdge = edge + Int(limit)
     measuredSince = now
+  }
+
+  /// Counts the client among those that send in bulk.
+  /// - Parameter roundTrip: as for `targetTook`.
+  mutating func count(
+    _ octets: Int, roundTrip: UInt32, in census: inout UploadCensus, at now: MonotonicInstant
+  ) {
+    guard roundTrip < Self.nearRoundTrip else {
+      share = .max
+      return
+    }
+    census.saw(octets, mark: &seen, at: now)
+    share = census.share(of: usual)
   }
 
   /// The target's socket did not take all that there was.

@@ -17,6 +17,8 @@ package struct TCPMemory: ~Copyable {
   package var drops = DropCounters()
   /// What clients may be offered, while the device's queue overflows.
   package var windowCap = WindowCap()
+  /// Clients that send in bulk.
+  var census = UploadCensus()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 

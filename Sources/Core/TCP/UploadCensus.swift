@@ -1,0 +1,46 @@
+import Primitives
+
+// How many clients send in bulk at the same time, and what each of them is offered then.
+//
+// What near clients send ahead waits in the device's queue, in front of everybody else's packets. One
+// client needs a whole window there to keep the device busy; of eight, each needs an eighth, and what
+// they send beyond makes others wait and nothing faster. So near clients share one window among those
+// that were seen to send in bulk lately. Far ones do not: what they send ahead is on its way.
+
+package struct UploadCensus: BitwiseCopyable, Sendable {
+  /// Of a count. Whoever sends in bulk is seen at least once in each.
+  package static let period = Interval.milliseconds(50)
+  /// What a target takes in one go of a client that sends in bulk, at least, octets.
+  package static let bulkOctets = 16 * 1024
+  /// The narrowest share, octets.
+  package static let narrowest: UInt32 = 64 * 1024
+
+  /// Counts are numbered from 1 to 255, again and again: whoever was not seen for so long is missed once.
+  private var number: UInt8 = 1
+  private var endsAt = MonotonicInstant.zero
+  private var count: UInt32 = 0
+  private var countBefore: UInt32 = 0
+
+  package init() {}
+
+  /// A target took octets of a client.
+  /// - Parameter mark: the client's own: the count in which it was seen last, 0 at first.
+  package mutating func saw(_ octets: Int, mark: inout UInt8, at now: MonotonicInstant) {
+    guard octets >= Self.bulkOctets else { return }
+    if endsAt <= now {
+      // Nobody was seen in a count that nobody closed.
+      countBefore = now - endsAt < Self.period ? count : 0
+      count = 0
+      number = number == .max ? 1 : number + 1
+      endsAt = now + Self.period
+    }
+    guard mark != number else { return }
+    mark = number
+    count += 1
+  }
+
+  /// A near client's part of a window.
+  package func share(of usual: UInt32) -> UInt32 {
+    max(min(usual, Self.narrowest), usual / max(1, count, countBefore))
+  }
+}
