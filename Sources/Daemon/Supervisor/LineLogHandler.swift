@@ -67,6 +67,7 @@ package struct LineLogHandler: LogHandler {
   }
 
   private static func quotedIfNeeded(_ value: String) -> String {
+    if isWord(value) { return value }
     let isPlain =
       !value.isEmpty
       && value.unicodeScalars.allSatisfy {
@@ -75,9 +76,17 @@ package struct LineLogHandler: LogHandler {
     return isPlain ? escaped(value) : "\"" + escaped(value, quoted: true) + "\""
   }
 
+  /// Whether a value is one word of ASCII that stands as it is. Nearly all are, and a line for each flow is
+  /// written on the data path.
+  private static func isWord(_ value: String) -> Bool {
+    !value.isEmpty
+      && value.utf8.allSatisfy { 0x21...0x7e ~= $0 && $0 != 0x22 && $0 != 0x3d && $0 != 0x5c }
+  }
+
   /// - Parameter quoted: whether quotes and backslashes are escaped too, so that a quoted value ends
   ///   where it says and reads back as it was.
   private static func escaped(_ text: String, quoted: Bool = false) -> String {
+    if !quoted, text.utf8.allSatisfy({ 0x20...0x7e ~= $0 }) { return text }
     var result = ""
     for scalar in text.unicodeScalars {
       switch scalar {

@@ -13,7 +13,7 @@ extension WorkerLoop {
     guard let slot = stack.slot(FlowHandle(token: token)), stack.hasSocket(slot) else { return }
     if stack.isDialing(slot) {
       guard !readiness.isDisjoint(with: .dialed) else { return }
-      if let error = sockets[Int(slot)].pendingError() {
+      if !readiness.isDisjoint(with: .dead), let error = sockets[Int(slot)].pendingError() {
         stack.dialed(slot, failure: failure(error), at: now)
         return
       }
