@@ -105,14 +105,54 @@ struct DelayedAcknowledgmentTests {
     }
   }
 
-  @Test("a FIN: at once")
+  @Test("a FIN: with the target's own, which follows at once from most")
   func finish() throws {
     try Script.run {
       reach(.established)
       inject("P.", 1...11, ack: 1)
-      expectNothing()
       inject("F.", 11...11, ack: 1)
-      expect(".", 1...1, ack: 12)
+      expectNothing()
+      targetFinishes()
+      expect("F.", 1...1, ack: 12)
+      expectNothing()
+      expectState(.lastAck)
+    }
+  }
+
+  @Test("a FIN whose target goes on: after 40 ms, or with what the target says")
+  func finishAlone() throws {
+    for says in [false, true] {
+      try Script.run {
+        reach(.established)
+        inject("F.", 1...1, ack: 1)
+        advance(by: .milliseconds(39))
+        expectNothing()
+        if says {
+          targetSays(10)
+          expect("P.", 1...11, ack: 2)
+        } else {
+          advance(by: .milliseconds(1))
+          expect(".", 1...1, ack: 2)
+        }
+        advance(by: .milliseconds(100))
+        expectState(.closeWait)
+      }
+    }
+  }
+
+  @Test("a FIN that completes what was missing, or answers our own: at once")
+  func finishInNeed() throws {
+    try Script.run {
+      reach(.established)
+      inject("F.", 101...101, ack: 1)
+      expect(".", 1...1, ack: 1)
+      inject("P.", 1...101, ack: 1)
+      expect(".", 1...1, ack: 102)
+    }
+    try Script.run {
+      reach(.finWait2)
+      inject("F.", 1...1, ack: 2)
+      expect(".", 2...2, ack: 2)
     }
   }
 

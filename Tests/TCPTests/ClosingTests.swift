@@ -12,6 +12,7 @@ struct ClosingTests {
     try Script.run {
       handshake()
       inject("FP.", 1...101, ack: 1)
+      advance(by: .milliseconds(40))
       expect(".", 1...1, ack: 102)
       expectState(.closeWait)
       expectEvent(.finished)

@@ -17,6 +17,7 @@ struct FinishArrivesTests {
     try Script.run {
       reach(stage)
       inject("F.", 1...1, ack: acknowledging)
+      advance(by: .milliseconds(40))
       expect(".", stage.server...stage.server, ack: 2)
       expectState(state)
       expectEvent(.finished)
@@ -28,6 +29,7 @@ struct FinishArrivesTests {
     try Script.run {
       reach(stage)
       inject("FP.", 1...301, ack: stage.acknowledged)
+      advance(by: .milliseconds(40))
       expect(".", stage.server...stage.server, ack: 302)
       expectTaken(300)
       expectEvent(.finished)
@@ -133,6 +135,7 @@ struct FinishArrivesTests {
       expectState(.established)
       expectTaken(2000)
       inject("F.", 2001...2001, ack: 1)
+      advance(by: .milliseconds(40))
       expect(".", 1...1, ack: 2002)
       expectState(.closeWait)
     }

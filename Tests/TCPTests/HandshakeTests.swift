@@ -186,6 +186,7 @@ struct HandshakeTests {
       targetConnects()
       expect("S.", 0...0, ack: 1)
       inject("FP.", 1...101, ack: 1)
+      advance(by: .milliseconds(40))
       expect(".", 1...1, ack: 102)
       expectState(.closeWait)
       expectTaken(100)

@@ -69,6 +69,7 @@ struct ResetArrivesTests {
     try Script.run {
       reach(.established)
       inject("FP.", 1...101, ack: 1)
+      advance(by: .milliseconds(40))
       expect(".", 1...1, ack: 102)
       inject("R", 100...100)
       expectDrop(.outOfWindow, 1)

@@ -118,6 +118,7 @@ struct SequenceNumberTests {
       expectTaken(2000)
       expectState(.established)
       inject("FP.", 2001...2501, ack: 1)
+      advance(by: .milliseconds(40))
       expect(".", 1...1, ack: 2502)
       expectState(.closeWait)
     }

@@ -68,6 +68,7 @@ func reach(_ stage: Stage, ts: Bool = false, sourceLocation: SourceLocation = #_
   case .synReceived, .established: break
   case .closeWait, .lastAck:
     inject("F.", 1...1, ack: 1, sourceLocation: at)
+    advance(by: .milliseconds(40))
     expect(".", 1...1, ack: 2, sourceLocation: at)
     guard stage == .lastAck else { break }
     targetFinishes(sourceLocation: at)

@@ -232,6 +232,7 @@ package struct ReceiveSide: BitwiseCopyable {
     if finishIsKnown, !finishArrived, next == finish {
       next = next + 1
       finishArrived = true
+      if !hasFinish { acknowledgeNow = true }  // it came before what was missing
       outcome.insert(.finished)
     } else if hasFinish, !finishArrived {
       acknowledgeNow = true  // out of order
@@ -353,6 +354,18 @@ package struct ReceiveSide: BitwiseCopyable {
     } else if acknowledgeAt == .distantFuture {
       acknowledgeAt = now + Self.acknowledgmentDelay
     }
+    awaitsAnswer = true
+  }
+
+  /// The target was told of the client's FIN.
+  /// - Parameter isAnswered: the target's own end is still to come. It comes at once from most, and its FIN
+  ///   then carries the acknowledgement of the client's.
+  mutating func finishWasTaken(isAnswered: Bool, at now: MonotonicInstant) {
+    guard isAnswered, answersFollow, !acknowledgeNow, !mendsGap else {
+      acknowledgeNow = true
+      return
+    }
+    if acknowledgeAt == .distantFuture { acknowledgeAt = now + Self.acknowledgmentDelay }
     awaitsAnswer = true
   }
 

@@ -157,7 +157,7 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// - Returns: `.timeWait` if so.
   package mutating func finishWasTaken(at now: MonotonicInstant) -> SegmentOutcome {
     finishTaken = true
-    receive.acknowledgeNow = true
+    receive.finishWasTaken(isAnswered: state == .closeWait, at: now)
     guard state == .timeWait else { return [] }
     restartTimeWait(at: now)
     return .timeWait
