@@ -434,7 +434,7 @@ final class FuzzWorker: FuzzDevice {
   private func downloadDatagrams(_ slot: UInt32) {
     let waiting = sockets[Int(slot)]?.datagrams ?? []
     if let run = joined(waiting),
-      stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now)
+      stack.joinsDatagrams(slot, run, at: now)
     {
       downloadRun(slot, run)
     }

@@ -178,12 +178,14 @@ extension Stack {
     return true
   }
 
-  /// Whether datagrams of this length may go to the client as one packet, which its kernel takes apart.
-  package func joinsDatagrams(_ slot: UInt32, segmentOctets: Int, at now: MonotonicInstant) -> Bool
+  /// Whether a run may go to the client as one packet, which its kernel takes apart. One that a target's
+  /// socket gives may be longer than an IPv4 packet.
+  package func joinsDatagrams(_ slot: UInt32, _ run: DatagramRun, at now: MonotonicInstant) -> Bool
   {
     let headers = (flows[slot].tuple.virtual.isIPv4 ? 20 : 40) + UDPHeader.octets
-    return settings.offloadsDatagrams
-      && segmentOctets + headers <= sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now)
+    return settings.offloadsDatagrams && run.octets <= DatagramRun.octetsMax
+      && run.segmentOctets + headers
+        <= sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now)
   }
 
   /// The target sent a run of datagrams that `joinsDatagrams`: passes it to the client.

@@ -8,7 +8,8 @@
 package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
   /// Datagrams of one run: UDP_MAX_SEGMENTS of kernels before Linux 6.10.
   package static let datagramsMax = 64
-  /// Octets of one run: IPv4's largest payload, less the longest headers.
+  /// Octets of a run that is joined here: IPv4's largest payload, less the longest headers. What a socket
+  /// gives may be longer.
   package static let octetsMax = 65_400
 
   /// The length of each but the last.

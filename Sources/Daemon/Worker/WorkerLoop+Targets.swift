@@ -340,7 +340,7 @@ extension WorkerLoop {
   private mutating func passDatagrams(_ slot: UInt32, from index: Int) -> Int {
     let (messages, run, slices) = incoming.run(from: index)
     if run.datagrams > 1,
-      stack.joinsDatagrams(slot, segmentOctets: run.segmentOctets, at: now)
+      stack.joinsDatagrams(slot, run, at: now)
     {
       while !stack.downloaded(slot, run: run, slices, at: now) { drainFrames() }
       return messages

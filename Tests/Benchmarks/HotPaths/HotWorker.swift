@@ -194,7 +194,7 @@ package struct HotWorker: ~Copyable {
   /// All that wait as one run, gathered from as many places.
   private mutating func downloadRun(_ slot: UInt32, _ client: inout Client) {
     guard datagramsWaiting > 0,
-      stack.joinsDatagrams(slot, segmentOctets: datagramOctets, at: now)
+      stack.joinsDatagrams(slot, DatagramRun(datagramOctets), at: now)
     else { return }
     var run = DatagramRun(datagramOctets)
     slices[0] = Slice(scratch, datagramOctets)
