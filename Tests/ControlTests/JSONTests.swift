@@ -67,7 +67,7 @@ import Worker
 @Suite("Status as JSON") struct StatusJSONTests {
   @Test("the report's members have their values") func members() throws {
     var report = try StatusReport.sample(workers: 2)
-    report.overflown = 7
+    report.droppedPackets = 7
     report.reloads.applied = 3
     report.reloads.refused = 1
     report.reloads.lastWasRefused = true

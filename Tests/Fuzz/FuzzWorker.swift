@@ -423,7 +423,7 @@ final class FuzzWorker: FuzzDevice {
       require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
-      stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
+      stack.uploadedDatagrams(slot, octets: slice.octets)
       // The kernel may refuse any run: what follows comes one by one.
       if run.datagrams == 3 {
         stack.runWasRefused(slot, segmentOctets: run.segmentOctets, at: now)

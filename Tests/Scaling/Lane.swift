@@ -75,7 +75,7 @@ struct Lane: ~Copyable {
       if !stack.take(.dial, of: slot).isEmpty { stack.opened(slot, connected: true, at: now) }
       guard !stack.take(.upload, of: slot).isEmpty else { continue }
       while let (slice, _) = stack.nextDatagrams(slot) {
-        stack.uploaded(slot, datagrams: 1, octets: slice.octets, at: now)
+        stack.uploadedDatagrams(slot, octets: slice.octets)
         packets += 1
       }
       stack.targetReady(slot, readable: true, writable: false, readToEnd: false, at: now)

@@ -332,7 +332,7 @@ final class World {
         let end = start + run.datagramOctets(at: start)
         sockets[slot]?.receivedDatagrams.append(Array(octets[start..<end]))
       }
-      stack.uploaded(slot, datagrams: run.datagrams, octets: octets.count, at: now)
+      stack.uploadedDatagrams(slot, octets: octets.count)
     }
   }
 

@@ -151,9 +151,7 @@ extension Stack {
   }
 
   /// The target's socket took datagrams of so many octets together.
-  package mutating func uploaded(
-    _ slot: UInt32, datagrams: Int, octets: Int, at now: MonotonicInstant
-  ) {
+  package mutating func uploadedDatagrams(_ slot: UInt32, octets: Int) {
     flows[slot].octetsUp += UInt64(octets)
     rules.figures(flows[slot].rule).pointee.octetsUp += UInt64(octets)
   }

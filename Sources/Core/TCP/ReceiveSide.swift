@@ -146,15 +146,12 @@ package struct ReceiveSide: BitwiseCopyable {
   /// at the right edge, which a peer names that has filled the window, for it has no other number to
   /// say anything with.
   package func accepts(_ sequence: SequenceNumber, segmentOctets: Int) -> Bool {
-    let offset = sequence.distance(from: next)
-    if segmentOctets == 0 { return offset >= 0 && offset <= openOctets }
-    guard openOctets > 0 else { return false }
-    let last = offset + segmentOctets - 1
-    return (offset >= 0 && offset < openOctets) || (last >= 0 && last < openOctets)
+    if segmentOctets == 0 { return 0...openOctets ~= sequence.distance(from: next) }
+    return isInWindow(sequence) || isInWindow(sequence + (segmentOctets - 1))
   }
 
-  /// Whether a reset may be meant (RFC 5961 §3.2).
-  func mayReset(_ sequence: SequenceNumber) -> Bool {
+  /// RCV.NXT ≤ sequence < RCV.NXT + RCV.WND: where a reset may be meant (RFC 5961 §3.2).
+  func isInWindow(_ sequence: SequenceNumber) -> Bool {
     let offset = sequence.distance(from: next)
     return offset >= 0 && offset < openOctets
   }

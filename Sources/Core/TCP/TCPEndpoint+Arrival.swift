@@ -150,7 +150,7 @@ extension TCPEndpoint {
       return []
     }
     if receive.isExact(header.sequence) { return peerReset(memory: &memory) }
-    guard receive.mayReset(header.sequence) else {
+    guard receive.isInWindow(header.sequence) else {
       memory.drops.count(.outOfWindow)
       return []
     }

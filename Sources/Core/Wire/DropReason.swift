@@ -9,7 +9,7 @@
 package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, BitwiseCopyable {
   // The device and its header.
   case badOffloadHeader
-  /// The kernel's drop: counted by it, see the supervisor's OverflowWatch.
+  /// The kernel's drop: counted by it, see Daemon+Overflow.
   case deviceQueueFull
   case deviceWriteFailed
   case frameQueueFull

@@ -43,18 +43,18 @@ package struct StatusReport: Sendable {
   package var unresolvedNames: [String]
   package var workers: [WorkerSnapshot]
   /// Packets that the kernel dropped since the device's queue was full; nil when it does not tell.
-  package var overflown: UInt64?
+  package var droppedPackets: UInt64?
 
   package init(
     identity: Identity, uptime: Interval, reloads: Reloads, unresolvedNames: [String],
-    workers: [WorkerSnapshot], overflown: UInt64? = nil
+    workers: [WorkerSnapshot], droppedPackets: UInt64? = nil
   ) {
     self.identity = identity
     self.uptime = uptime
     self.reloads = reloads
     self.unresolvedNames = unresolvedNames
     self.workers = workers
-    self.overflown = overflown
+    self.droppedPackets = droppedPackets
   }
 }
 
@@ -131,8 +131,8 @@ extension StatusReport {
         sums.append(sample)
       }
     }
-    if let overflown, let place = places[DropReason.deviceQueueFull.word] {
-      sums[place].value = overflown
+    if let droppedPackets, let place = places[DropReason.deviceQueueFull.word] {
+      sums[place].value = droppedPackets
     }
     return sums
   }

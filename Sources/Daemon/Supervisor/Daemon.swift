@@ -7,7 +7,7 @@
 // one sentence. The data path belongs to the workers and is touched from here by messages only; a worker
 // that cannot go on is told to `workerFailed`, which ends the daemon. Reloads are in Daemon+Reload,
 // routes that outlive their rules in Daemon+Routes, what the device loses meanwhile in Daemon+Device, its
-// queue that overflows in OverflowWatch.
+// queue that overflows in Daemon+Overflow.
 
 import Configuration
 import Control
@@ -47,9 +47,9 @@ actor Daemon {
   var deviceWatch: DeviceWatch?
   var repairs: Task<Void, Never>?
   /// Looks whether the device's queue overflows when a worker falls behind.
-  var overflowWatch: OverflowWatch?
+  var overflowWatch: Task<Void, Never>?
   /// Packets that were lost so since the log was told.
-  var overflown: UInt64 = 0
+  var untoldDrops: UInt64 = 0
   var overflowToldAt: MonotonicInstant?
   /// Rules that are gone from the configuration and may still have flows.
   var leaving: [LeavingRule] = []
@@ -246,7 +246,7 @@ extension Daemon {
     return StatusReport(
       identity: identity, uptime: MonotonicClock.now() - startedAt, reloads: reloads,
       unresolvedNames: await resolver.unresolved, workers: snapshots,
-      overflown: await keeper.droppedPackets())
+      droppedPackets: await keeper.droppedPackets())
   }
 
   /// Returns once every worker has made a turn, or has none to make; never when one hangs.

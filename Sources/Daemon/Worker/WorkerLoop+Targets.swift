@@ -272,8 +272,7 @@ extension WorkerLoop {
     while outgoing.count > 0 {
       switch outgoing.send(on: sockets[Int(slot)]) {
       case .messages:
-        stack.uploaded(
-          slot, datagrams: outgoing.datagramsSent, octets: outgoing.octetsSent, at: now)
+        stack.uploadedDatagrams(slot, octets: outgoing.octetsSent)
       case .wouldBlock:
         for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
         outgoing.removeAll()

@@ -123,7 +123,7 @@ package struct HotWorker: ~Copyable {
     {
       let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
       datagramsTaken += run.datagrams
-      stack.uploaded(slot, datagrams: run.datagrams, octets: slice.octets, at: now)
+      stack.uploadedDatagrams(slot, octets: slice.octets)
     }
   }
 
@@ -193,9 +193,7 @@ package struct HotWorker: ~Copyable {
 
   /// All that wait as one run, gathered from as many places.
   private mutating func downloadRun(_ slot: UInt32, _ client: inout Client) {
-    guard datagramsWaiting > 0,
-      stack.joinsDatagrams(slot, DatagramRun(datagramOctets), at: now)
-    else { return }
+    guard datagramsWaiting > 0 else { return }
     var run = DatagramRun(datagramOctets)
     slices[0] = Slice(scratch, datagramOctets)
     var count = 1
@@ -203,6 +201,7 @@ package struct HotWorker: ~Copyable {
       slices[count] = Slice(scratch, datagramOctets)
       count += 1
     }
+    guard stack.joinsDatagrams(slot, run, at: now) else { return }
     while !stack.downloaded(
       slot, run: run, UnsafeBufferPointer(start: slices.baseAddress, count: count), at: now)
     { drain(&client) }

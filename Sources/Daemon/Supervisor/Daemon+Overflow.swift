@@ -10,53 +10,44 @@ import Logging
 import Primitives
 import Worker
 
-/// What looks, until it is told to stop.
-struct OverflowWatch {
-  /// Between two looks.
-  static let pause = Interval.milliseconds(250)
-  /// Between two lines of the log.
-  static let silence = Interval.seconds(60)
-
-  /// Ends the stream of calls.
-  let end: @Sendable () -> Void
-  let task: Task<Void, Never>
-}
-
 extension Daemon {
+  /// Between two looks at the count.
+  private static let overflowPause = Interval.milliseconds(250)
+  /// Between two lines of the log.
+  private static let overflowSilence = Interval.seconds(60)
+
   /// - Returns: what a worker calls that falls behind.
   func startOverflowWatch() async -> @Sendable () -> Void {
     let (calls, call) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     var known = await keeper.droppedPackets()
-    let task = Task.detached(executorPreference: executor) { [weak self, keeper, executor] in
+    overflowWatch = Task.detached(executorPreference: executor) { [weak self, keeper, executor] in
       for await _ in calls {
         let count = await keeper.droppedPackets()
         if let known, let count, count > known { await self?.deviceOverflowed(count - known) }
         known = count ?? known
-        await executor.sleep(for: OverflowWatch.pause)
+        await executor.sleep(for: Self.overflowPause)
       }
     }
-    overflowWatch = OverflowWatch(end: { call.finish() }, task: task)
     return { call.yield() }
   }
 
   private func deviceOverflowed(_ packets: UInt64) {
     guard !isEnding else { return }
     post(.deviceOverflowed)
-    overflown += packets
+    untoldDrops += packets
     let now = MonotonicClock.now()
-    guard overflowToldAt.map({ now - $0 >= OverflowWatch.silence }) ?? true else { return }
+    guard overflowToldAt.map({ now - $0 >= Self.overflowSilence }) ?? true else { return }
     log.warning(
       "the device's queue overflows: the kernel drops packets, and clients are offered smaller windows",
-      metadata: ["packets": "\(overflown)"])
+      metadata: ["packets": "\(untoldDrops)"])
     overflowToldAt = now
-    overflown = 0
+    untoldDrops = 0
   }
 
   func stopOverflowWatch() async {
-    overflowWatch?.end()
-    overflowWatch?.task.cancel()
-    await overflowWatch?.task.value
+    overflowWatch?.cancel()
+    await overflowWatch?.value
     overflowWatch = nil
   }
 }
