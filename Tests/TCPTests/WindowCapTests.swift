@@ -63,4 +63,35 @@ struct WindowCapTests {
       #expect(send(101_001...160_001) == 16 << 10)
     }
   }
+
+  @Test("a far client keeps its window: what it sends ahead is on its way and not in the queue")
+  func far() throws {
+    try Script.run(window: 128 << 10) {
+      handshake(wscale: 8, roundTrip: .milliseconds(20))
+      for _ in 0..<4 { deviceOverflows() }
+      inject("P.", 1...100_001, ack: 1)
+      advance(by: .milliseconds(40))
+      #expect(expectAnything().last?.window == 128 << 10)
+    }
+  }
+
+  @Test("two segments are offered, however large they are")
+  func jumbo() throws {
+    try Script.run(mss: 65_495, window: 960 << 10) {
+      handshake(mss: 65_495, wscale: 8)
+      for _ in 0..<8 { deviceOverflows() }
+      var edge = 1 + (960 << 10), sent = 1
+      while edge - sent > 65_495 {
+        inject("P.", sent...sent + 65_495, ack: 1)
+        sent += 65_495
+        advance(by: .milliseconds(40))
+        guard let window = expectAnything().last?.window else { return }
+        edge = sent + window
+        if edge > 1 + (960 << 10) { break }
+      }
+      // Whole multiples of 256 octets can be told.
+      #expect(edge - sent >= 2 * 65_495 - 256)
+      #expect(edge - sent <= 2 * 65_495 + 256)
+    }
+  }
 }

@@ -469,7 +469,7 @@ package struct ReceiveSide: BitwiseCopyable {
   }
 
   /// The window field to send with `acknowledgment`; moves the advertised edge, never back.
-  /// - Parameter cap: octets to be offered at most.
+  /// - Parameter cap: octets that a near client is to be offered at most, beyond two segments.
   package mutating func windowField(
     acknowledgment: SequenceNumber, unscaled: Bool, segmentOctets: Int, cap: UInt32 = .max
   ) -> UInt16 {
@@ -477,7 +477,7 @@ package struct ReceiveSide: BitwiseCopyable {
     let unit = 1 << shift
     var edge = advertised
     if untakenOctets == Int(pendingOctets), !window.isHeldBack {  // the target keeps up
-      let limit = Int(min(window.limit, window.share, cap))
+      let limit = window.offer(cap: cap, segmentOctets: segmentOctets)
       let open = taken + limit
       // receiver's silly window avoidance (RFC 1122 §4.2.3.3)
       if open.distance(from: advertised) >= min(limit / 2, segmentOctets) { edge = open }

@@ -28,8 +28,9 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   package private(set) var limit: UInt32
   private var usual: UInt32
   private var widest: UInt32
-  /// Octets that a near client is offered while others send as well.
-  private(set) var share = UInt32.max
+  /// Octets that a near client is offered while others send as well; `.max` of one that is not known to
+  /// be near.
+  private var share = UInt32.max
   /// See `UploadCensus.saw`.
   var seen: UInt8 = 0
   /// A window's worth from where the present measurement began.
@@ -111,7 +112,16 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
       return
     }
     census.saw(octets, mark: &seen, at: now)
-    share = census.share(of: usual)
+    share = census.share(of: usual, at: now)
+  }
+
+  /// Octets to offer ahead of what the target has taken. What near clients share and what a device that
+  /// overflows leaves them (`WindowCap`) is at least two segments: with less they would wait for each
+  /// other's timers (RFC 1122 §4.2.3.3, §4.2.3.4), and segments may be as large as an MTU of 65535.
+  /// Far clients' octets are on their way and not in the device's queue; neither bounds them.
+  func offer(cap: UInt32, segmentOctets: Int) -> Int {
+    guard share != .max else { return Int(limit) }
+    return min(Int(limit), max(2 * segmentOctets, Int(min(share, cap))))
   }
 
   /// The target's socket did not take all that there was.

@@ -39,8 +39,10 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
     count += 1
   }
 
-  /// A near client's part of a window.
-  package func share(of usual: UInt32) -> UInt32 {
-    max(min(usual, Self.narrowest), usual / max(1, count, countBefore))
+  /// A near client's part of a window. A count that ended a while ago says nothing of now.
+  package func share(of usual: UInt32, at now: MonotonicInstant) -> UInt32 {
+    var clients = max(count, countBefore)
+    if endsAt <= now { clients = now - endsAt < Self.period ? count : 0 }
+    return max(min(usual, Self.narrowest), usual / max(1, clients))
   }
 }
