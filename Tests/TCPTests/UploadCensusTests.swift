@@ -41,7 +41,7 @@ struct UploadCensusTests {
     #expect(census.share(of: 400_000, at: start + .seconds(1)) == 400_000)
   }
 
-  @Test("a count that nobody closed bounds nobody: a client that sends little is not seen, and asks")
+  @Test("a count that nobody closed bounds nobody: who sends little is not seen")
   func stale() {
     var census = UploadCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 8)

@@ -80,7 +80,8 @@ struct WindowCapTests {
     try Script.run(mss: 65_495, window: 960 << 10) {
       handshake(mss: 65_495, wscale: 8)
       for _ in 0..<8 { deviceOverflows() }
-      var edge = 1 + (960 << 10), sent = 1
+      var edge = 1 + (960 << 10)
+      var sent = 1
       while edge - sent > 65_495 {
         inject("P.", sent...sent + 65_495, ack: 1)
         sent += 65_495
