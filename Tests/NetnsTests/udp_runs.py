@@ -1,5 +1,7 @@
 """Datagrams that programs send and receive by the dozen (UDP_SEGMENT, UDP_GRO): their borders, their order, refusals."""
+import os
 import random
+import signal
 import socket
 import struct
 
@@ -9,6 +11,7 @@ from harness.peers import MIB
 from harness.runner import BOTH, case
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+SO_RCVBUFFORCE = 33
 MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 PMTUDISC_DONT, PMTUDISC_DO = 0, 2
 # Datagrams' length, and octets of the whole burst: the last datagram may be shorter.
@@ -16,8 +19,8 @@ BURSTS = ((1200, 12_000), (1200, 48_005), (64, 64 * 64), (64, 65), (1, 64), (500
           (9, 9 * 60 + 8))
 
 
-def forward(family):
-    return {"protocol": "udp", "listen": at(VIRTUAL[family], 53), "target": at(TARGET[family], 5353)}
+def forward(family, listen=53, port=5353):
+    return {"protocol": "udp", "listen": at(VIRTUAL[family], listen), "target": at(TARGET[family], port)}
 
 
 def joined(s):
@@ -26,11 +29,11 @@ def joined(s):
     return s
 
 
-def target(world, family):
+def target(world, family, port=5353):
     s = joined(world.servers.socket(TARGET[family], socket.SOCK_DGRAM))
     s.settimeout(3)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
-    s.bind((TARGET[family], 5353))
+    s.bind((TARGET[family], port))
     return s
 
 
@@ -159,3 +162,43 @@ def bursts_of_datagrams_that_may_not_be_fragmented_are_counted_one_by_one(world,
                 send(s, random.Random(8).randbytes(28_000), 1400)
                 wait(lambda: daemon.drops("datagram-too-large") == 20, 3, "counting of all twenty")
         expect(daemon.drops("target-write-failed") == 0, "others were dropped")
+
+
+class Stopped:
+    """The daemon does nothing inside the `with`: what comes for it in there waits."""
+
+    def __init__(self, daemon):
+        self.number = daemon.process.pid
+
+    def __enter__(self):
+        os.kill(self.number, signal.SIGSTOP)
+        wait(lambda: set(self.states()) == {"T"}, 3, "stop of all threads")
+
+    def states(self):
+        for thread in os.listdir("/proc/%d/task" % self.number):
+            with open("/proc/%d/task/%s/stat" % (self.number, thread)) as f:
+                yield f.read().rpartition(") ")[2][0]
+
+    def __exit__(self, *_):
+        os.kill(self.number, signal.SIGCONT)
+
+
+@case(families=BOTH)
+def sessions_take_turns_where_the_device_takes_no_runs(world, family):
+    """A run is one message of the target's, and a write to the device for each of its datagrams."""
+    daemon = world.daemon([forward(family), forward(family, 54, 5454)], device={"offload": False, "queues": 1})
+    with target(world, family) as first, target(world, family, 5454) as second, \
+            world.client.socket(VIRTUAL[family], socket.SOCK_DGRAM) as s:
+        s.settimeout(3)
+        s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 * MIB)
+        peers = []
+        for port, server in ((53, first), (54, second)):
+            s.sendto(b"?", (VIRTUAL[family], port))
+            peers.append(server.recvfrom(10)[1])
+        with Stopped(daemon):
+            for _ in range(10):
+                for server, peer, octet in zip((first, second), peers, (b"1", b"2")):
+                    send(server, octet * 64 * 9, 9, peer)
+        got = [s.recv(10)[:1] for _ in range(2 * 10 * 64)]
+        alone = next(number for number, octet in enumerate(got) if octet != got[0])
+        expect(alone <= 256, "%d datagrams of one session came before any of the other", alone)

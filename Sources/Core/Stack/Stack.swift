@@ -252,6 +252,9 @@ package struct Stack: ~Copyable {
   /// The device refuses super-packets of datagrams only.
   package mutating func disableDatagramOffload() { settings.offloadsDatagrams = false }
 
+  /// Whether the device takes super-packets of datagrams.
+  package var offloadsDatagrams: Bool { settings.offloadsDatagrams }
+
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.
   package mutating func deviceOverflowed(at now: MonotonicInstant) {
     memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets, at: now)

@@ -308,14 +308,23 @@ extension WorkerLoop {
   private mutating func downloadDatagrams(_ slot: UInt32) {
     var budget = Self.messageBudget
     var octetBudget = Self.datagramOctetBudget
+    // What a message is expected to cost: where the device takes no runs, whatever it can, until some are
+    // there.
+    var costEach = stack.offloadsDatagrams ? 1 : DatagramRun.datagramsMax
     while budget > 0, octetBudget > 0, stack.hasSocket(slot) {
-      let limit = incoming.messagesExpected
+      let limit = max(1, min(incoming.messagesExpected, budget / costEach))
       switch incoming.receive(on: sockets[Int(slot)], limit: limit) {
       case .messages(let count):
         var index = 0
-        while index < count { index += passDatagrams(slot, from: index) }
+        var cost = 0
+        while index < count {
+          let passed = passDatagrams(slot, from: index)
+          index += passed.messages
+          cost += passed.cost
+        }
         drainFrames()
-        budget -= count
+        budget -= cost
+        costEach = (cost + count - 1) / count
         octetBudget -= incoming.octetsReceived
         if count < limit {
           stack.drainedDatagrams(slot)
@@ -335,14 +344,17 @@ extension WorkerLoop {
   }
 
   /// Passes received messages on: as many at once as make a run, where the device takes that.
-  /// - Returns: how many.
-  private mutating func passDatagrams(_ slot: UInt32, from index: Int) -> Int {
+  /// - Returns: how many, and what they cost of the budget: the datagrams, where those were passed one by
+  ///   one.
+  private mutating func passDatagrams(
+    _ slot: UInt32, from index: Int
+  ) -> (messages: Int, cost: Int) {
     let (messages, run, slices) = incoming.run(from: index)
     if run.datagrams > 1,
       stack.joinsDatagrams(slot, run, at: now)
     {
       while !stack.downloaded(slot, run: run, slices, at: now) { drainFrames() }
-      return messages
+      return (messages, messages)
     }
     for slice in slices {
       var offset = 0
@@ -353,6 +365,6 @@ extension WorkerLoop {
         offset += octets
       } while offset < slice.octets
     }
-    return messages
+    return (messages, run.datagrams)
   }
 }
