@@ -178,9 +178,9 @@ import Wire
       }
     }
     #expect(outgoing.count == 6)
-    for count in [5, 4, 3, 0] {
-      outgoing.removeFirst()
-      #expect(outgoing.count == count)
+    for (dropped, left) in [(1, 5), (1, 4), (1, 3), (3, 0)] {
+      #expect(outgoing.removeFirst() == dropped)
+      #expect(outgoing.count == left)
     }
   }
 
@@ -225,13 +225,10 @@ import Wire
       }
       #expect(outgoing.count == 6)
       #expect(outgoing.split() == 10)
-      outgoing.removeFirst()
-      #expect(outgoing.count == 5)
-      outgoing.removeFirst()
-      outgoing.removeFirst()
-      #expect(outgoing.count == 3)
-      outgoing.removeFirst()
-      #expect(outgoing.count == 0)
+      for (dropped, left) in [(1, 5), (1, 4), (1, 3), (3, 0)] {
+        #expect(outgoing.removeFirst() == dropped)
+        #expect(outgoing.count == left)
+      }
       #expect(outgoing.split() == nil)
     }
   }
@@ -266,7 +263,7 @@ import Wire
         return
       }
       #expect(error.isMessageTooLong)
-      outgoing.removeFirst()
+      #expect(outgoing.removeFirst() == 1)
       guard case .messages(1) = outgoing.send(on: socket) else {
         Issue.record("not sent")
         return

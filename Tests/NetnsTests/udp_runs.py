@@ -6,7 +6,7 @@ import socket
 import struct
 
 from harness.daemon import wait
-from harness.namespaces import TARGET, VIRTUAL, at, expect
+from harness.namespaces import TARGET, V4, VIRTUAL, at, expect
 from harness.peers import MIB
 from harness.runner import BOTH, case
 
@@ -162,6 +162,15 @@ def bursts_of_datagrams_that_may_not_be_fragmented_are_counted_one_by_one(world,
                 send(s, random.Random(8).randbytes(28_000), 1400)
                 wait(lambda: daemon.drops("datagram-too-large") == 20, 3, "counting of all twenty")
         expect(daemon.drops("target-write-failed") == 0, "others were dropped")
+
+
+@case()
+def run_that_this_host_forbids_is_counted_datagram_by_datagram(world):
+    daemon = world.daemon([forward(4)])
+    world.host.nft("table inet shut { chain output { type filter hook output priority 0; udp dport 5353 drop\n }\n }")
+    with world.client.datagrams(V4, 53) as s:
+        send(s, random.Random(1).randbytes(12_000), 1000)
+        wait(lambda: daemon.drops("target-write-failed") == 12, 3, "counting of all twelve")
 
 
 class Stopped:

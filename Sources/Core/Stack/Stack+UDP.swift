@@ -93,8 +93,7 @@ extension Stack {
 
   private mutating func queueDatagrams(_ pending: PendingSlice, _ slot: UInt32) {
     guard let entry = memory.pending.take(pending) else {
-      memory.drops.count(.memoryFull)
-      return
+      return dropRun(pending.slice, Int(pending.segmentOctets), .memoryFull)
     }
     let last = datagrams[Int(slot)].last
     if last == noSlot {
@@ -145,9 +144,12 @@ extension Stack {
   /// Drops what waits for a session's target.
   mutating func dropDatagrams(_ slot: UInt32) {
     while let (slice, segmentOctets) = nextDatagrams(slot) {
-      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-      for _ in 0..<run.datagrams { memory.drops.count(.targetWriteFailed) }
+      dropRun(slice, segmentOctets, .targetWriteFailed)
     }
+  }
+
+  private mutating func dropRun(_ slice: Slice, _ segmentOctets: Int, _ reason: DropReason) {
+    countDrop(reason, by: DatagramRun(slice.octets, segmentOctets: segmentOctets).datagrams)
   }
 
   /// The target's socket took datagrams of so many octets together.

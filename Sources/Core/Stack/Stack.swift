@@ -264,8 +264,10 @@ package struct Stack: ~Copyable {
   package var flowCount: Int { Int(flows.count) - timeWaitCount }
   package var drops: DropCounters { memory.drops }
 
-  /// Counts a drop that the owner saw.
-  package mutating func countDrop(_ reason: DropReason) { memory.drops.count(reason) }
+  /// Counts drops that the owner saw.
+  package mutating func countDrop(_ reason: DropReason, by occurrences: Int = 1) {
+    memory.drops.count(reason, by: UInt64(occurrences))
+  }
 
   // MARK: Slots
 

@@ -274,7 +274,7 @@ extension WorkerLoop {
       case .messages:
         stack.uploadedDatagrams(slot, octets: outgoing.octetsSent)
       case .wouldBlock:
-        for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
+        stack.countDrop(.targetWriteFailed, by: outgoing.count)
         outgoing.removeAll()
       case .failed(let error):
         // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
@@ -285,14 +285,12 @@ extension WorkerLoop {
           continue
         }
         if error.isMessageTooLong, heard != .network {
-          stack.countDrop(.datagramTooLarge)
-          outgoing.removeFirst()
+          stack.countDrop(.datagramTooLarge, by: outgoing.removeFirst())
         } else {
           if heard == .nothing { stack.sessionFailed(slot, failure: failure(error), at: now) }
           refusals += 1
           if refusals > 1 {
-            stack.countDrop(.targetWriteFailed)
-            outgoing.removeFirst()
+            stack.countDrop(.targetWriteFailed, by: outgoing.removeFirst())
           }
         }
       }

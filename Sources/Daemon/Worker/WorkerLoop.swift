@@ -279,7 +279,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     let before = (runs: refusedFrames.refusedRuns, others: refusedFrames.refused)
     let (written, lost) = refusedFrames.writeAgain(frame, after: error, to: queue)
     framesWritten += UInt64(written)
-    for _ in 0..<lost { stack.countDrop(.deviceWriteFailed) }
+    stack.countDrop(.deviceWriteFailed, by: lost)
     let most = RefusedFrames.refusalsMax
     if before.runs < most, refusedFrames.refusedRuns == most {
       stack.disableDatagramOffload()
