@@ -173,6 +173,20 @@ def run_that_this_host_forbids_is_counted_datagram_by_datagram(world):
         wait(lambda: daemon.drops("target-write-failed") == 12, 3, "counting of all twelve")
 
 
+@case()
+def refusals_of_datagrams_lose_none_of_those_behind_them(world):
+    """A closed port's answer to one datagram fails the send of the next, which is sent again: each time."""
+    world.host.ip("link set lo mtu 1300")       # no runs: they go one by one, in fragments
+    world.before = world.snapshot()
+    daemon = world.daemon([forward(4) | {"target": "127.0.0.1:5353"}])
+    with world.client.datagrams(V4, 53) as s:
+        s.setsockopt(*MTU_DISCOVER[4], PMTUDISC_DONT)
+        send(s, random.Random(2).randbytes(28_000), 1400)
+        wait(lambda: daemon.drops("target-write-failed") or int(daemon.status()["rules"][0]["octets_up"]) == 28_000, 3,
+             "counting of all twenty")
+        expect(daemon.drops("target-write-failed") == 0, "%d were dropped", daemon.drops("target-write-failed"))
+
+
 class Stopped:
     """The daemon does nothing inside the `with`: what comes for it in there waits."""
 

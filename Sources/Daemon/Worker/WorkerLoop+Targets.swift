@@ -268,11 +268,13 @@ extension WorkerLoop {
 
   /// Sends what waits. UDP may drop: what the socket has no room for is counted and gone.
   private mutating func sendDatagrams(_ slot: UInt32) {
+    // One behind the other.
     var refusals = 0
     while outgoing.count > 0 {
       switch outgoing.send(on: sockets[Int(slot)]) {
       case .messages:
         stack.uploadedDatagrams(slot, octets: outgoing.octetsSent)
+        refusals = 0
       case .wouldBlock:
         stack.countDrop(.targetWriteFailed, by: outgoing.count)
         outgoing.removeAll()
