@@ -170,9 +170,15 @@ import Wire
   @Test("datagrams longer than the kernel is known to cut are not joined")
   func joinsShorterOnly() {
     var outgoing = DatagramSendBatch()
-    outgoing.segmentOctetsMax = 19
     var memory = [UInt8](repeating: 1, count: 50)
     memory.withUnsafeMutableBytes { memory in
+      outgoing.segmentOctetsMax = 0
+      for size in [0, 1, 1] { #expect(outgoing.append(memory.slice(0..<size)) == true) }
+      for left in [2, 1, 0] {
+        #expect(outgoing.removeFirst() == 1)
+        #expect(outgoing.count == left)
+      }
+      outgoing.segmentOctetsMax = 19
       for size in [20, 20, 7, 19, 19, 19] {
         #expect(outgoing.append(memory.slice(0..<size)) == true)
       }

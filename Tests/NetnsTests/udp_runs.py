@@ -8,7 +8,7 @@ import struct
 from harness.daemon import wait
 from harness.namespaces import TARGET, V4, VIRTUAL, at, expect
 from harness.peers import MIB
-from harness.runner import BOTH, case
+from harness.runner import BOTH, case, tool_missing
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 SO_RCVBUFFORCE = 33
@@ -187,23 +187,49 @@ def refusals_of_datagrams_lose_none_of_those_behind_them(world):
         expect(daemon.drops("target-write-failed") == 0, "%d were dropped", daemon.drops("target-write-failed"))
 
 
+def threads(daemon, file):
+    """A file of /proc of each thread, by the thread's number."""
+    folder = "/proc/%d/task" % daemon.process.pid
+    found = {}
+    for number in os.listdir(folder):
+        with open("%s/%s/%s" % (folder, number, file)) as f:
+            found[number] = f.read()
+    return found
+
+
+@case(families=BOTH)
+def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
+    """The worker's third setsockopt is its first session's UDP_GRO. Linux 4.17 would send a run as one datagram."""
+    tool_missing("strace")
+    daemon = world.daemon([forward(family)], device={"queues": 1})
+    worker = next(number for number, name in threads(daemon, "comm").items() if name == "ferry-worker-0\n")
+    world.spawn(world.host, ["strace", "-qq", "-o", "/dev/null", "-p", worker, "-e", "trace=setsockopt",
+                             "-e", "inject=setsockopt:error=ENOPROTOOPT:when=3"])
+    wait(lambda: "TracerPid:\t0\n" not in threads(daemon, "status")[worker], 5, "tracing of the worker")
+    with target(world, family) as server, world.client.datagrams(VIRTUAL[family], 53) as s:
+        receiver = Receiver(server)
+        for segment, octets in BURSTS:
+            data = random.Random(octets).randbytes(octets)
+            send(s, data, segment)
+            sent = cut(data, segment)
+            expect_same(receiver.take(len(sent)), sent, "%d by %d" % (octets, segment))
+    expect(receiver.joined == 0, "%d datagrams came joined", receiver.joined)
+    expect(daemon.drops("target-write-failed") == 0, "some were dropped")
+
+
 class Stopped:
     """The daemon does nothing inside the `with`: what comes for it in there waits."""
 
     def __init__(self, daemon):
-        self.number = daemon.process.pid
+        self.daemon = daemon
 
     def __enter__(self):
-        os.kill(self.number, signal.SIGSTOP)
-        wait(lambda: set(self.states()) == {"T"}, 3, "stop of all threads")
-
-    def states(self):
-        for thread in os.listdir("/proc/%d/task" % self.number):
-            with open("/proc/%d/task/%s/stat" % (self.number, thread)) as f:
-                yield f.read().rpartition(") ")[2][0]
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        wait(lambda: all("\nState:\tT" in text for text in threads(self.daemon, "status").values()), 3,
+             "stop of all threads")
 
     def __exit__(self, *_):
-        os.kill(self.number, signal.SIGCONT)
+        self.daemon.process.send_signal(signal.SIGCONT)
 
 
 @case(families=BOTH)

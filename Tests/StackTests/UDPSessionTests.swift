@@ -181,6 +181,24 @@ struct UDPSessionTests {
     #expect(world.sockets[slot]?.receivedDatagrams == cut(100) + cut(100) + cut(101) + cut(99))
   }
 
+  @Test("where the kernel knows no runs, every session's datagrams go one by one")
+  func noRuns() throws {
+    let world = World(rules: [dns])
+    world.stack.forgoTargetRuns()
+    for port: UInt16 in [1, 2] {
+      world.send(
+        udpPacket(port: port, payload: [1, 2, 3, 4, 5]),
+        virtio: VirtioNetHeader(
+          flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+          segmentOctets: 2))
+    }
+    #expect(world.sockets.count == 2)
+    for socket in world.sockets.values {
+      #expect(socket.receivedRuns == [1, 1, 1])
+      #expect(socket.receivedDatagrams == [[1, 2], [3, 4], [5]])
+    }
+  }
+
   @Test("a run that the target sent goes to the client as one packet, where the device takes that")
   func runs() throws {
     for (takes, mtu) in [(true, 1500), (true, 1027), (false, 1500)] {

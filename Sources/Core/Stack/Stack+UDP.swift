@@ -129,9 +129,9 @@ extension Stack {
     return (pending.slice, segment)
   }
 
-  /// The length of datagrams up to which a session's target is sent runs of them.
+  /// The length of datagrams up to which a session's target is sent runs of them; 0: none.
   package mutating func runSegmentOctetsMax(_ slot: UInt32, at now: MonotonicInstant) -> Int {
-    sessions[Int(slot)].runSegmentOctetsMax(at: now)
+    settings.sendsTargetRuns ? sessions[Int(slot)].runSegmentOctetsMax(at: now) : 0
   }
 
   /// The kernel does not send datagrams of this length to a session's target as a run.

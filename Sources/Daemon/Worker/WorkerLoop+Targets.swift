@@ -90,9 +90,9 @@ extension WorkerLoop {
         case .inProgress(let socket): try adopt(socket, slot, connected: false)
         }
       case .udp:
-        try adopt(
-          try TargetSocket.openUDP(connectedTo: target.address, port: target.port), slot,
-          connected: true)
+        let socket = try TargetSocket.openUDP(connectedTo: target.address, port: target.port)
+        if !socket.joinDatagrams() { stack.forgoTargetRuns() }
+        try adopt(socket, slot, connected: true)
       }
     } catch {
       let failure = failure(error)
