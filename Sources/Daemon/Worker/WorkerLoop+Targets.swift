@@ -308,8 +308,8 @@ extension WorkerLoop {
   private mutating func downloadDatagrams(_ slot: UInt32) {
     var budget = Self.messageBudget
     var octetBudget = Self.datagramOctetBudget
-    // What a message is expected to cost: where the device takes no runs, whatever it can, until some are
-    // there.
+    // What a message is expected to cost: where the device takes no runs, a long one's datagrams, until
+    // some are there.
     var costEach = stack.offloadsDatagrams ? 1 : DatagramRun.datagramsMax
     while budget > 0, octetBudget > 0, stack.hasSocket(slot) {
       let limit = max(1, min(incoming.messagesExpected, budget / costEach))

@@ -1,5 +1,5 @@
-// Datagrams by the batch: one system call for up to 64 messages, each of which is a run of up to 64
-// datagrams (`DatagramRun`).
+// Datagrams by the batch: one system call for up to 64 messages, each of which is a datagram or a run of
+// them (`DatagramRun`, which tells how long those get).
 //
 // Both directions keep their message headers allocated, so that a turn allocates nothing. A
 // `DatagramSendBatch` refers to payload that lies elsewhere (a TUN read's buffer); a
