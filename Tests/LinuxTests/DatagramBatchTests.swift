@@ -170,17 +170,23 @@ import Wire
   @Test("datagrams longer than the kernel is known to cut are not joined")
   func joinsShorterOnly() {
     var outgoing = DatagramSendBatch()
-    outgoing.segmentOctetsMax = 19
     var memory = [UInt8](repeating: 1, count: 50)
     memory.withUnsafeMutableBytes { memory in
+      outgoing.segmentOctetsMax = 0
+      for size in [0, 1, 1] { #expect(outgoing.append(memory.slice(0..<size)) == true) }
+      for left in [2, 1, 0] {
+        #expect(outgoing.removeFirst() == 1)
+        #expect(outgoing.count == left)
+      }
+      outgoing.segmentOctetsMax = 19
       for size in [20, 20, 7, 19, 19, 19] {
         #expect(outgoing.append(memory.slice(0..<size)) == true)
       }
     }
     #expect(outgoing.count == 6)
-    for count in [5, 4, 3, 0] {
-      outgoing.removeFirst()
-      #expect(outgoing.count == count)
+    for (dropped, left) in [(1, 5), (1, 4), (1, 3), (3, 0)] {
+      #expect(outgoing.removeFirst() == dropped)
+      #expect(outgoing.count == left)
     }
   }
 
@@ -225,13 +231,10 @@ import Wire
       }
       #expect(outgoing.count == 6)
       #expect(outgoing.split() == 10)
-      outgoing.removeFirst()
-      #expect(outgoing.count == 5)
-      outgoing.removeFirst()
-      outgoing.removeFirst()
-      #expect(outgoing.count == 3)
-      outgoing.removeFirst()
-      #expect(outgoing.count == 0)
+      for (dropped, left) in [(1, 5), (1, 4), (1, 3), (3, 0)] {
+        #expect(outgoing.removeFirst() == dropped)
+        #expect(outgoing.count == left)
+      }
       #expect(outgoing.split() == nil)
     }
   }
@@ -266,7 +269,7 @@ import Wire
         return
       }
       #expect(error.isMessageTooLong)
-      outgoing.removeFirst()
+      #expect(outgoing.removeFirst() == 1)
       guard case .messages(1) = outgoing.send(on: socket) else {
         Issue.record("not sent")
         return

@@ -34,6 +34,17 @@ import Wire
     withExtendedLifetime(bound) {}
   }
 
+  @Test("a kernel that knows no runs says so", arguments: [loopback, loopback6])
+  func knowsRuns(_ address: IPAddress) throws {
+    let bound = try PeerSocket(address, type: SOCK_DGRAM)
+    let socket = try TargetSocket.openUDP(connectedTo: address, port: bound.port)
+    #expect(socket.joinDatagrams() == true)
+    // UDP's option means nothing to TCP, as to UDP itself before Linux 5.0: ENOPROTOOPT.
+    let listener = try PeerSocket(address, type: SOCK_STREAM, listening: true)
+    let other = try established(TargetSocket.dialTCP(address, port: listener.port))
+    #expect(other.joinDatagrams() == false)
+  }
+
   @Test("an address without a route is unreachable at once") func isUnreachable() throws {
     let namespace = try TestNamespace()
     let error = try NetworkNamespace.run(in: namespace.path) { () -> SystemError? in

@@ -21,14 +21,13 @@ def exchanged(world):
 
 
 def ends_clean(world, sig):
+    """Where no flow stands, the end waits for nothing: not for `drain_timeout`, which no test outlasts."""
     world.serve(named("here"), S4, 8080)
-    daemon = world.daemon(RULES, device=ROUTES)
+    daemon = world.daemon(RULES, device=ROUTES, daemon={"drain_timeout": "1h"})
     expect(exchanged(world) == "here", "no exchange")
     expect(world.client.has_device("pf0"), "no device")
     expect(world.changed(), "the check itself sees no difference while the daemon runs")
-    began = time.monotonic()
     daemon.stop(sig)
-    expect(time.monotonic() - began < 3, "the end took %.1f s", time.monotonic() - began)
     world.expect_unchanged()
     expect(not os.path.exists(daemon.control), "the control socket is still there")
 

@@ -1,14 +1,17 @@
 """Datagrams that programs send and receive by the dozen (UDP_SEGMENT, UDP_GRO): their borders, their order, refusals."""
+import os
 import random
+import signal
 import socket
 import struct
 
 from harness.daemon import wait
-from harness.namespaces import TARGET, VIRTUAL, at, expect
+from harness.namespaces import TARGET, V4, VIRTUAL, at, expect
 from harness.peers import MIB
-from harness.runner import BOTH, case
+from harness.runner import BOTH, case, tool_missing
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+SO_RCVBUFFORCE = 33
 MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 PMTUDISC_DONT, PMTUDISC_DO = 0, 2
 # Datagrams' length, and octets of the whole burst: the last datagram may be shorter.
@@ -16,8 +19,8 @@ BURSTS = ((1200, 12_000), (1200, 48_005), (64, 64 * 64), (64, 65), (1, 64), (500
           (9, 9 * 60 + 8))
 
 
-def forward(family):
-    return {"protocol": "udp", "listen": at(VIRTUAL[family], 53), "target": at(TARGET[family], 5353)}
+def forward(family, listen=53, port=5353):
+    return {"protocol": "udp", "listen": at(VIRTUAL[family], listen), "target": at(TARGET[family], port)}
 
 
 def joined(s):
@@ -26,11 +29,11 @@ def joined(s):
     return s
 
 
-def target(world, family):
+def target(world, family, port=5353):
     s = joined(world.servers.socket(TARGET[family], socket.SOCK_DGRAM))
     s.settimeout(3)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
-    s.bind((TARGET[family], 5353))
+    s.bind((TARGET[family], port))
     return s
 
 
@@ -159,3 +162,92 @@ def bursts_of_datagrams_that_may_not_be_fragmented_are_counted_one_by_one(world,
                 send(s, random.Random(8).randbytes(28_000), 1400)
                 wait(lambda: daemon.drops("datagram-too-large") == 20, 3, "counting of all twenty")
         expect(daemon.drops("target-write-failed") == 0, "others were dropped")
+
+
+@case()
+def run_that_this_host_forbids_is_counted_datagram_by_datagram(world):
+    daemon = world.daemon([forward(4)])
+    world.host.nft("table inet shut { chain output { type filter hook output priority 0; udp dport 5353 drop\n }\n }")
+    with world.client.datagrams(V4, 53) as s:
+        send(s, random.Random(1).randbytes(12_000), 1000)
+        wait(lambda: daemon.drops("target-write-failed") == 12, 3, "counting of all twelve")
+
+
+@case()
+def refusals_of_datagrams_lose_none_of_those_behind_them(world):
+    """A closed port's answer to one datagram fails the send of the next, which is sent again: each time."""
+    world.host.ip("link set lo mtu 1300")       # no runs: they go one by one, in fragments
+    world.before = world.snapshot()
+    daemon = world.daemon([forward(4) | {"target": "127.0.0.1:5353"}])
+    with world.client.datagrams(V4, 53) as s:
+        s.setsockopt(*MTU_DISCOVER[4], PMTUDISC_DONT)
+        send(s, random.Random(2).randbytes(28_000), 1400)
+        wait(lambda: daemon.drops("target-write-failed") or int(daemon.status()["rules"][0]["octets_up"]) == 28_000, 3,
+             "counting of all twenty")
+        expect(daemon.drops("target-write-failed") == 0, "%d were dropped", daemon.drops("target-write-failed"))
+
+
+def threads(daemon, file):
+    """A file of /proc of each thread, by the thread's number."""
+    folder = "/proc/%d/task" % daemon.process.pid
+    found = {}
+    for number in os.listdir(folder):
+        with open("%s/%s/%s" % (folder, number, file)) as f:
+            found[number] = f.read()
+    return found
+
+
+@case(families=BOTH)
+def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
+    """The worker's third setsockopt is its first session's UDP_GRO. Linux 4.17 would send a run as one datagram."""
+    tool_missing("strace")
+    daemon = world.daemon([forward(family)], device={"queues": 1})
+    worker = next(number for number, name in threads(daemon, "comm").items() if name == "ferry-worker-0\n")
+    world.spawn(world.host, ["strace", "-qq", "-o", "/dev/null", "-p", worker, "-e", "trace=setsockopt",
+                             "-e", "inject=setsockopt:error=ENOPROTOOPT:when=3"])
+    wait(lambda: "TracerPid:\t0\n" not in threads(daemon, "status")[worker], 5, "tracing of the worker")
+    with target(world, family) as server, world.client.datagrams(VIRTUAL[family], 53) as s:
+        receiver = Receiver(server)
+        for segment, octets in BURSTS:
+            data = random.Random(octets).randbytes(octets)
+            send(s, data, segment)
+            sent = cut(data, segment)
+            expect_same(receiver.take(len(sent)), sent, "%d by %d" % (octets, segment))
+    expect(receiver.joined == 0, "%d datagrams came joined", receiver.joined)
+    expect(daemon.drops("target-write-failed") == 0, "some were dropped")
+
+
+class Stopped:
+    """The daemon does nothing inside the `with`: what comes for it in there waits."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+
+    def __enter__(self):
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        wait(lambda: all("\nState:\tT" in text for text in threads(self.daemon, "status").values()), 3,
+             "stop of all threads")
+
+    def __exit__(self, *_):
+        self.daemon.process.send_signal(signal.SIGCONT)
+
+
+@case(families=BOTH)
+def sessions_take_turns_where_the_device_takes_no_runs(world, family):
+    """A run is one message of the target's, and a write to the device for each of its datagrams."""
+    daemon = world.daemon([forward(family), forward(family, 54, 5454)], device={"offload": False, "queues": 1})
+    with target(world, family) as first, target(world, family, 5454) as second, \
+            world.client.socket(VIRTUAL[family], socket.SOCK_DGRAM) as s:
+        s.settimeout(3)
+        s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 * MIB)
+        peers = []
+        for port, server in ((53, first), (54, second)):
+            s.sendto(b"?", (VIRTUAL[family], port))
+            peers.append(server.recvfrom(10)[1])
+        with Stopped(daemon):
+            for _ in range(10):
+                for server, peer, octet in zip((first, second), peers, (b"1", b"2")):
+                    send(server, octet * 64 * 9, 9, peer)
+        got = [s.recv(10)[:1] for _ in range(2 * 10 * 64)]
+        alone = next(number for number, octet in enumerate(got) if octet != got[0])
+        expect(alone <= 256, "%d datagrams of one session came before any of the other", alone)

@@ -135,6 +135,26 @@ struct UDPSessionTests {
     #expect(parts == [128, 72])
   }
 
+  @Test("a super-packet that there is no room for is counted datagram by datagram")
+  func fullMemory() {
+    let world = World(rules: [dns])
+    func give(_ payload: [UInt8], segment: UInt16) {
+      world.give(
+        udpPacket(payload: payload),
+        virtio: VirtioNetHeader(
+          flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+          segmentOctets: segment))
+    }
+    var packets = 0
+    while world.stack.drops[.memoryFull] == 0, packets < 100_000 {
+      give([1], segment: 2)
+      packets += 1
+    }
+    #expect(world.stack.drops[.memoryFull] == 1)
+    give([1, 2, 3, 4, 5], segment: 2)
+    #expect(world.stack.drops[.memoryFull] == 4)
+  }
+
   @Test("where the kernel refused a run, datagrams of its length or more go one by one")
   func refusedRun() throws {
     let world = World(rules: [dns])
@@ -159,6 +179,24 @@ struct UDPSessionTests {
     send(segment: 99)
     #expect(world.sockets[slot]?.receivedRuns == [3, 1, 1, 1, 1, 1, 1, 3])
     #expect(world.sockets[slot]?.receivedDatagrams == cut(100) + cut(100) + cut(101) + cut(99))
+  }
+
+  @Test("where the kernel knows no runs, every session's datagrams go one by one")
+  func noRuns() throws {
+    let world = World(rules: [dns])
+    world.stack.forgoTargetRuns()
+    for port: UInt16 in [1, 2] {
+      world.send(
+        udpPacket(port: port, payload: [1, 2, 3, 4, 5]),
+        virtio: VirtioNetHeader(
+          flags: .dataIsValid, gsoType: VirtioNetHeader.Segmentation.udp.rawValue, headerOctets: 28,
+          segmentOctets: 2))
+    }
+    #expect(world.sockets.count == 2)
+    for socket in world.sockets.values {
+      #expect(socket.receivedRuns == [1, 1, 1])
+      #expect(socket.receivedDatagrams == [[1, 2], [3, 4], [5]])
+    }
   }
 
   @Test("a run that the target sent goes to the client as one packet, where the device takes that")

@@ -58,6 +58,20 @@ struct DatagramRunTests {
     #expect((0..<4).map { other.datagramOctets(at: $0 * 100) } == [100, 100, 100, 80])
   }
 
+  @Test("a run that a socket gives may be longer than any that is joined here, and takes no more")
+  func received() {
+    for (octets, segment, datagrams) in [(1280, 10, 128), (65_527, 512, 128), (65_520, 1456, 45)] {
+      var run = DatagramRun(octets, segmentOctets: segment)
+      #expect(run.datagrams == datagrams && run.octets == octets)
+      #expect(datagrams > DatagramRun.datagramsMax || octets > DatagramRun.octetsMax)
+      let last = (datagrams - 1) * segment
+      #expect(run.datagramOctets(at: last) == octets - last)
+      #expect(run.join(DatagramRun(1)) == false)
+      var other = DatagramRun(segment)
+      #expect(other.join(run) == false)
+    }
+  }
+
   @Test("a segment longer than its piece makes one datagram")
   func oversized() {
     let run = DatagramRun(40, segmentOctets: 100)

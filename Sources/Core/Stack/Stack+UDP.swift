@@ -93,8 +93,7 @@ extension Stack {
 
   private mutating func queueDatagrams(_ pending: PendingSlice, _ slot: UInt32) {
     guard let entry = memory.pending.take(pending) else {
-      memory.drops.count(.memoryFull)
-      return
+      return dropRun(pending.slice, Int(pending.segmentOctets), .memoryFull)
     }
     let last = datagrams[Int(slot)].last
     if last == noSlot {
@@ -130,9 +129,9 @@ extension Stack {
     return (pending.slice, segment)
   }
 
-  /// The length of datagrams up to which a session's target is sent runs of them.
+  /// The length of datagrams up to which a session's target is sent runs of them; 0: none.
   package mutating func runSegmentOctetsMax(_ slot: UInt32, at now: MonotonicInstant) -> Int {
-    sessions[Int(slot)].runSegmentOctetsMax(at: now)
+    settings.sendsTargetRuns ? sessions[Int(slot)].runSegmentOctetsMax(at: now) : 0
   }
 
   /// The kernel does not send datagrams of this length to a session's target as a run.
@@ -145,9 +144,12 @@ extension Stack {
   /// Drops what waits for a session's target.
   mutating func dropDatagrams(_ slot: UInt32) {
     while let (slice, segmentOctets) = nextDatagrams(slot) {
-      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-      for _ in 0..<run.datagrams { memory.drops.count(.targetWriteFailed) }
+      dropRun(slice, segmentOctets, .targetWriteFailed)
     }
+  }
+
+  private mutating func dropRun(_ slice: Slice, _ segmentOctets: Int, _ reason: DropReason) {
+    countDrop(reason, by: DatagramRun(slice.octets, segmentOctets: segmentOctets).datagrams)
   }
 
   /// The target's socket took datagrams of so many octets together.

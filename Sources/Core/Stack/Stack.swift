@@ -36,6 +36,8 @@ package struct StackSettings: Sendable {
   package var offloadsECN = true
   /// The device takes several datagrams as one packet, which takes `offloadsChecksum`.
   package var offloadsDatagrams = false
+  /// The targets' kernel sends several datagrams at once.
+  package var sendsTargetRuns = true
   /// The bound on payload kept for all flows of this worker together.
   package var bufferOctetsMax = 512 << 20
   /// Sessions and TIME-WAIT together keep this share of the flow table free for new clients.
@@ -252,6 +254,12 @@ package struct Stack: ~Copyable {
   /// The device refuses super-packets of datagrams only.
   package mutating func disableDatagramOffload() { settings.offloadsDatagrams = false }
 
+  /// The targets' kernel knows no runs of datagrams: from now on all of them are sent one by one.
+  package mutating func forgoTargetRuns() { settings.sendsTargetRuns = false }
+
+  /// Whether the device takes super-packets of datagrams.
+  package var offloadsDatagrams: Bool { settings.offloadsDatagrams }
+
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.
   package mutating func deviceOverflowed(at now: MonotonicInstant) {
     memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets, at: now)
@@ -261,8 +269,10 @@ package struct Stack: ~Copyable {
   package var flowCount: Int { Int(flows.count) - timeWaitCount }
   package var drops: DropCounters { memory.drops }
 
-  /// Counts a drop that the owner saw.
-  package mutating func countDrop(_ reason: DropReason) { memory.drops.count(reason) }
+  /// Counts drops that the owner saw.
+  package mutating func countDrop(_ reason: DropReason, by occurrences: Int = 1) {
+    memory.drops.count(reason, by: UInt64(occurrences))
+  }
 
   // MARK: Slots
 

@@ -4,12 +4,16 @@
 // All of them have the same length but the last, which may be shorter and not empty. Whoever takes a run
 // apart gets the same datagrams back. Most of what a datagram costs, it costs on its way through the
 // kernel's layers, and a run goes that way once.
+//
+// The two bounds are those of what is joined here or sent to a target. What a target's socket, or the device,
+// gives as one may exceed both: it can have 128 datagrams (Linux 6.10), and as many octets as UDP's length
+// lets a datagram have, 65,507 over IPv4 and 65,527 over IPv6. Whoever passes one on whole asks first
+// (`Stack.joinsDatagrams`).
 
 package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
-  /// Datagrams of one run: UDP_MAX_SEGMENTS of kernels before Linux 6.10.
+  /// Datagrams of a run that is joined here: UDP_MAX_SEGMENTS of kernels before Linux 6.10.
   package static let datagramsMax = 64
-  /// Octets of a run that is joined here: IPv4's largest payload, less the longest headers. What a socket
-  /// gives may be longer.
+  /// Octets of a run that is joined here: with the longest headers it still is an IPv4 packet.
   package static let octetsMax = 65_400
 
   /// The length of each but the last.
@@ -20,7 +24,7 @@ package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
 
   package init() {}
 
-  /// A piece by itself.
+  /// A piece by itself, of any length.
   /// - Parameter segmentOctets: the length of its datagrams but the last; 0: it is one datagram.
   package init(_ octets: Int, segmentOctets: Int = 0) {
     self.octets = octets
@@ -31,7 +35,7 @@ package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
   /// Whether another datagram may follow.
   private var isOpen: Bool { octets > 0 && octets == datagrams * segmentOctets }
 
-  /// Puts a piece behind the others, if together they still are a run.
+  /// Puts a piece behind the others, if together they still are a run, and within both bounds.
   package mutating func join(_ piece: DatagramRun) -> Bool {
     guard isOpen, piece.octets > 0,
       piece.segmentOctets == segmentOctets

@@ -90,9 +90,9 @@ extension WorkerLoop {
         case .inProgress(let socket): try adopt(socket, slot, connected: false)
         }
       case .udp:
-        try adopt(
-          try TargetSocket.openUDP(connectedTo: target.address, port: target.port), slot,
-          connected: true)
+        let socket = try TargetSocket.openUDP(connectedTo: target.address, port: target.port)
+        if !socket.joinDatagrams() { stack.forgoTargetRuns() }
+        try adopt(socket, slot, connected: true)
       }
     } catch {
       let failure = failure(error)
@@ -268,13 +268,15 @@ extension WorkerLoop {
 
   /// Sends what waits. UDP may drop: what the socket has no room for is counted and gone.
   private mutating func sendDatagrams(_ slot: UInt32) {
+    // One behind the other.
     var refusals = 0
     while outgoing.count > 0 {
       switch outgoing.send(on: sockets[Int(slot)]) {
       case .messages:
         stack.uploadedDatagrams(slot, octets: outgoing.octetsSent)
+        refusals = 0
       case .wouldBlock:
-        for _ in 0..<outgoing.count { stack.countDrop(.targetWriteFailed) }
+        stack.countDrop(.targetWriteFailed, by: outgoing.count)
         outgoing.removeAll()
       case .failed(let error):
         // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
@@ -285,14 +287,12 @@ extension WorkerLoop {
           continue
         }
         if error.isMessageTooLong, heard != .network {
-          stack.countDrop(.datagramTooLarge)
-          outgoing.removeFirst()
+          stack.countDrop(.datagramTooLarge, by: outgoing.removeFirst())
         } else {
           if heard == .nothing { stack.sessionFailed(slot, failure: failure(error), at: now) }
           refusals += 1
           if refusals > 1 {
-            stack.countDrop(.targetWriteFailed)
-            outgoing.removeFirst()
+            stack.countDrop(.targetWriteFailed, by: outgoing.removeFirst())
           }
         }
       }
@@ -308,14 +308,23 @@ extension WorkerLoop {
   private mutating func downloadDatagrams(_ slot: UInt32) {
     var budget = Self.messageBudget
     var octetBudget = Self.datagramOctetBudget
+    // What a message is expected to cost: where the device takes no runs, a long one's datagrams, until
+    // some are there.
+    var costEach = stack.offloadsDatagrams ? 1 : DatagramRun.datagramsMax
     while budget > 0, octetBudget > 0, stack.hasSocket(slot) {
-      let limit = incoming.messagesExpected
+      let limit = max(1, min(incoming.messagesExpected, budget / costEach))
       switch incoming.receive(on: sockets[Int(slot)], limit: limit) {
       case .messages(let count):
         var index = 0
-        while index < count { index += passDatagrams(slot, from: index) }
+        var cost = 0
+        while index < count {
+          let passed = passDatagrams(slot, from: index)
+          index += passed.messages
+          cost += passed.cost
+        }
         drainFrames()
-        budget -= count
+        budget -= cost
+        costEach = (cost + count - 1) / count
         octetBudget -= incoming.octetsReceived
         if count < limit {
           stack.drainedDatagrams(slot)
@@ -335,14 +344,17 @@ extension WorkerLoop {
   }
 
   /// Passes received messages on: as many at once as make a run, where the device takes that.
-  /// - Returns: how many.
-  private mutating func passDatagrams(_ slot: UInt32, from index: Int) -> Int {
+  /// - Returns: how many, and what they cost of the budget: the datagrams, where those were passed one by
+  ///   one.
+  private mutating func passDatagrams(
+    _ slot: UInt32, from index: Int
+  ) -> (messages: Int, cost: Int) {
     let (messages, run, slices) = incoming.run(from: index)
     if run.datagrams > 1,
       stack.joinsDatagrams(slot, run, at: now)
     {
       while !stack.downloaded(slot, run: run, slices, at: now) { drainFrames() }
-      return messages
+      return (messages, messages)
     }
     for slice in slices {
       var offset = 0
@@ -353,6 +365,6 @@ extension WorkerLoop {
         offset += octets
       } while offset < slice.octets
     }
-    return messages
+    return (messages, run.datagrams)
   }
 }

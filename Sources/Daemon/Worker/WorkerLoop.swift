@@ -37,7 +37,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let behindPause = Interval.milliseconds(100)
   /// Octets that one flow may read from its target in a turn.
   static let readBudget = 256 * 1024
-  /// Messages, each a datagram or a run of them, that one session may read from its target in a turn.
+  /// Messages that one session may read from its target in a turn, one receive more or less; a run that
+  /// does not go to the device as one counts as its datagrams.
   static let messageBudget = 128
   /// Octets that one session may read from its target in a turn, one receive more or less.
   static let datagramOctetBudget = 1 << 20
@@ -278,7 +279,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     let before = (runs: refusedFrames.refusedRuns, others: refusedFrames.refused)
     let (written, lost) = refusedFrames.writeAgain(frame, after: error, to: queue)
     framesWritten += UInt64(written)
-    for _ in 0..<lost { stack.countDrop(.deviceWriteFailed) }
+    stack.countDrop(.deviceWriteFailed, by: lost)
     let most = RefusedFrames.refusalsMax
     if before.runs < most, refusedFrames.refusedRuns == most {
       stack.disableDatagramOffload()

@@ -1,5 +1,5 @@
-// Datagrams by the batch: one system call for up to 64 messages, each of which is a run of up to 64
-// datagrams (`DatagramRun`).
+// Datagrams by the batch: one system call for up to 64 messages, each of which is a datagram or a run of
+// them (`DatagramRun`, which tells how long those get).
 //
 // Both directions keep their message headers allocated, so that a turn allocates nothing. A
 // `DatagramSendBatch` refers to payload that lies elsewhere (a TUN read's buffer); a
@@ -143,8 +143,7 @@ package struct DatagramSendBatch: ~Copyable {
     switch transfer {
     case .octets:
       octetsSent = octets
-      datagramsSent = 1
-      removeFirst()
+      datagramsSent = removeFirst()
       return .messages(1)
     case .wouldBlock, .endOfStream: return .wouldBlock
     case .failed(let error): return .failed(error)
@@ -152,13 +151,16 @@ package struct DatagramSendBatch: ~Copyable {
   }
 
   /// Drops what waits first: one datagram of a run that was split, or a message.
-  package mutating func removeFirst() {
+  /// - Returns: how many datagrams that was.
+  package mutating func removeFirst() -> Int {
     precondition(first < end, "datagram")
-    guard isSplit else {
-      count -= runs[first].datagrams
-      return removeMessage()
-    }
-    count -= 1
+    let dropped = isSplit ? 1 : runs[first].datagrams
+    count -= dropped
+    if isSplit { removeOfSplit() } else { removeMessage() }
+    return dropped
+  }
+
+  private mutating func removeOfSplit() {
     splitOffset += runs[first].segmentOctets
     guard splitOffset >= messages[first].header.msg_iov[splitSlice].iov_len else { return }
     splitOffset = 0

@@ -76,8 +76,7 @@ package struct TargetSocket: ~Copyable, Sendable {
   /// `nextReport`.
   ///
   /// Nothing leaves in fragments, on this host or behind it (DF), before `permitFragments`: a datagram
-  /// that is longer than the path takes fails, or vanishes and is reported. Received datagrams may come
-  /// joined (UDP_GRO, where the kernel has it).
+  /// that is longer than the path takes fails, or vanishes and is reported.
   package static func openUDP(
     connectedTo address: IPAddress, port: UInt16
   ) throws(SystemError) -> TargetSocket {
@@ -89,11 +88,16 @@ package struct TargetSocket: ~Copyable, Sendable {
       try socket.set(CInt(IPPROTO_IPV6), IPV6_RECVERR, 1)
       try socket.set(CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
     }
-    _ = clinux_join_datagrams(socket.number)
     let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
     guard result == 0 else { throw SystemError(.connect) }
     return socket
   }
+
+  /// From now on received datagrams may come joined (UDP_GRO).
+  ///
+  /// - Returns: whether the kernel knows runs (Linux 5.0). Where it does not, none may be sent: before Linux
+  ///   4.18 it takes no notice of UDP_SEGMENT, and a run leaves as one long datagram.
+  package func joinDatagrams() -> Bool { clinux_join_datagrams(number) >= 0 }
 
   /// From now on datagrams leave in fragments where they must: IPv4's without DF, those of IPv6 cut to
   /// what the kernel knows of the path.

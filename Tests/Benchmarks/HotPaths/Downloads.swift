@@ -7,47 +7,39 @@ import Wire
 /// What the downloads share: a target that always has more to say, and a client that acknowledges
 /// what a turn brought.
 struct Transfer: ~Copyable {
-  var worker: HotWorker
-  var client: Client
-  private(set) var octets = 0
+  private var world: HotWorld
 
-  init(isIPv4: Bool = true, offloads: Bool = true, lossEvery: Int = 0) {
-    worker = HotWorker(offloads: offloads)
-    client = Client(isIPv4: isIPv4)
-    worker.connect(&client)
-    client.lossEvery = lossEvery
-  }
+  init(_ world: consuming HotWorld = HotWorld(connects: true)) { self.world = world }
 
   /// A turn in which the target says so much.
   mutating func say(_ octets: Int) {
-    worker.advance(microseconds: 100)
-    worker.waiting += octets
-    worker.targetReady(worker.slot, readable: true)
-    worker.turn(&client)
-    self.octets += octets
+    world.worker.advance(microseconds: 100)
+    world.worker.waiting += octets
+    world.wake()
+    world.sent += octets
   }
 
   mutating func acknowledge() {
-    guard client.owesAcknowledgment else { return }
-    worker.receive(client.segment(.ack, at: worker.now))
-    worker.turn(&client)
+    if world.client.owesAcknowledgment { world.send(.ack) }
   }
 
   /// Frames that the stack sends until there are so many more.
   mutating func drive(packets: Int, saying octets: Int) -> Int {
-    let before = worker.framesSent
-    while worker.framesSent - before < packets {
-      if worker.waiting == 0 { say(octets) } else { worker.advance(microseconds: 100) }
+    let before = world.worker.framesSent
+    while world.worker.framesSent - before < packets {
+      if world.worker.waiting == 0 { say(octets) } else { world.worker.advance(microseconds: 100) }
       acknowledge()
     }
-    return worker.framesSent - before
+    return world.worker.framesSent - before
   }
 
   func failure() -> String? {
     // What is under way may be a window's worth.
-    let missing = octets - client.octetsHeard
-    guard missing <= 16 << 20, client.octetsHeard > 0 else { return "\(missing) octets missing" }
-    return worker.losses()
+    let missing = world.sent - world.client.octetsHeard
+    guard missing <= 16 << 20, world.client.octetsHeard > 0 else {
+      return "\(missing) octets missing"
+    }
+    return world.worker.losses()
   }
 }
 
@@ -63,7 +55,7 @@ package struct Download: HotPath, ~Copyable {
 
 package struct DownloadIPv6: HotPath, ~Copyable {
   package static let name = "download over IPv6"
-  private var transfer = Transfer(isIPv4: false)
+  private var transfer = Transfer(HotWorld(isIPv4: false, connects: true))
   package init() {}
   package mutating func drive(packets: Int) -> Int {
     transfer.drive(packets: packets, saying: 65_160)
@@ -74,7 +66,7 @@ package struct DownloadIPv6: HotPath, ~Copyable {
 /// Each segment is a frame of its own, with its checksum computed.
 package struct DownloadWithoutOffloads: HotPath, ~Copyable {
   package static let name = "download without offloads"
-  private var transfer = Transfer(offloads: false)
+  private var transfer = Transfer(HotWorld(offloads: false, connects: true))
   package init() {}
   package mutating func drive(packets: Int) -> Int {
     transfer.drive(packets: packets, saying: 65_160)
@@ -85,7 +77,7 @@ package struct DownloadWithoutOffloads: HotPath, ~Copyable {
 /// One frame in fifty is lost, told of by SACK blocks, and sent again.
 package struct DownloadWithLoss: HotPath, ~Copyable {
   package static let name = "download with loss"
-  private var transfer = Transfer(lossEvery: 50)
+  private var transfer = Transfer(HotWorld(lossEvery: 50, connects: true))
   package init() {}
   package mutating func drive(packets: Int) -> Int {
     transfer.drive(packets: packets, saying: 20_000)

@@ -7,30 +7,22 @@ import Wire
 /// A query and its answer, in a session that stands.
 package struct Datagrams: HotPath, ~Copyable {
   package static let name = "datagrams of a session, both ways"
-  private var worker = HotWorker()
-  private var client = Client()
-  private var sent = 0
+  private var world = HotWorld()
 
   package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      worker.advance(microseconds: 20)
-      worker.receive(client.datagram(payloadOctets: 1200))
-      worker.turn(&client)
-      worker.datagramsWaiting = 1
-      worker.targetReady(worker.slot, readable: true)
-      worker.turn(&client)
-      sent += 1
-      driven += 2
+    world.drive(packets: packets, each: 2) { world in
+      world.sendDatagrams(octets: 1200)
+      world.worker.datagramsWaiting = 1
+      world.wake()
+      world.sent += 1
     }
-    return driven
   }
 
   package func failure() -> String? {
-    worker.datagramsTaken == sent && worker.framesSent == sent
-      ? worker.losses() : "\(worker.datagramsTaken) of \(sent) datagrams arrived"
+    world.failure(of: "queries", came: world.worker.datagramsTaken)
+      ?? world.failure(of: "answers", came: world.worker.framesSent)
   }
 }
 
@@ -38,26 +30,19 @@ package struct Datagrams: HotPath, ~Copyable {
 package struct DatagramSuperPackets: HotPath, ~Copyable {
   package static let name = "datagrams in super-packets"
   private static let count = 40
-  private var worker = HotWorker()
-  private var client = Client()
-  private var sent = 0
+  private var world = HotWorld()
 
   package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      worker.advance(microseconds: 20)
-      worker.receive(client.datagram(payloadOctets: 1200 * Self.count, segmentOctets: 1200))
-      worker.turn(&client)
-      driven += Self.count
+    world.drive(packets: packets, each: Self.count) { world in
+      world.sendDatagrams(octets: 1200 * Self.count, segmentOctets: 1200)
+      world.sent += Self.count
     }
-    sent += driven
-    return driven
   }
 
   package func failure() -> String? {
-    worker.datagramsTaken == sent ? worker.losses() : "\(worker.datagramsTaken) of \(sent) arrived"
+    world.failure(of: "datagrams", came: world.worker.datagramsTaken)
   }
 }
 
@@ -65,30 +50,21 @@ package struct DatagramSuperPackets: HotPath, ~Copyable {
 package struct DatagramRuns: HotPath, ~Copyable {
   package static let name = "datagrams of a target in runs"
   private static let count = 40
-  private var worker = HotWorker()
-  private var client = Client()
-  private var frames = 0
+  private var world = HotWorld()
 
-  package init() { worker.joinsDatagrams = true }
+  package init() { world.worker.joinsDatagrams = true }
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      worker.advance(microseconds: 20)
-      worker.receive(client.datagram(payloadOctets: 1200))
-      worker.turn(&client)
-      worker.datagramsWaiting = Self.count
-      worker.targetReady(worker.slot, readable: true)
-      worker.turn(&client)
-      frames += 1
-      driven += Self.count
+    world.drive(packets: packets, each: Self.count) { world in
+      world.sendDatagrams(octets: 1200)
+      world.worker.datagramsWaiting = Self.count
+      world.wake()
+      world.sent += 1
     }
-    return driven
   }
 
   package func failure() -> String? {
-    worker.framesSent == frames
-      ? worker.losses() : "\(worker.framesSent) frames instead of \(frames)"
+    world.failure(of: "frames", came: world.worker.framesSent)
   }
 }
 
@@ -97,83 +73,66 @@ package struct Connections: HotPath, ~Copyable {
   package static let name = "connections, opened and closed"
   package static let countsReferences = true
   private static let packetsEach = 5
-  private var worker = HotWorker()
-  private var client = Client()
-  private var made = 0
+  private var world = HotWorld()
 
   package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      client.restart()
-      worker.advance(microseconds: 20)
-      worker.finishes = false
-      worker.connect(&client)
-      worker.receive(client.segment(.pushed, payloadOctets: 1, at: worker.now))
-      worker.turn(&client)
-      worker.finishes = true
-      worker.targetReady(worker.slot, readable: true)
-      worker.turn(&client)
-      worker.receive(client.segment(.finished, at: worker.now))
-      worker.turn(&client)
-      worker.receive(client.segment(.ack, at: worker.now))
-      worker.turn(&client)
-      made += 1
-      driven += Self.packetsEach
+    world.drive(packets: packets, each: Self.packetsEach) { world in
+      world.client.restart()
+      world.worker.finishes = false
+      world.worker.connect(&world.client)
+      world.send(.pushed, payloadOctets: 1)
+      world.worker.finishes = true
+      world.wake()
+      world.send(.finished)
+      world.send(.ack)
+      world.sent += 1
     }
-    return driven
   }
 
   package func failure() -> String? {
-    guard worker.stack.flowCount == 0 else { return "\(worker.stack.flowCount) flows are left" }
-    return worker.failure(expecting: made)
+    let left = world.worker.stack.flowCount
+    return left == 0 ? world.uploadFailure() : "\(left) flows are left"
   }
 }
 
 /// Segments of no flow to an address without a rule: dropped.
 package struct UnknownSegments: HotPath, ~Copyable {
   package static let name = "segments of no flow"
-  private var worker = HotWorker()
-  private var client = Client(virtualPort: 81)
-  private var sent: UInt64 = 0
+  private var world = HotWorld(virtualPort: 81)
 
   package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    for _ in 0..<packets {
-      worker.receive(client.segment(.ack, payloadOctets: 100, at: worker.now))
-      worker.turn(&client)
+    world.drive(packets: packets) { world in
+      world.send(.ack, payloadOctets: 100)
+      world.sent += 1
     }
-    sent += UInt64(packets)
-    return packets
   }
 
   package func failure() -> String? {
-    worker.stack.drops[.unknownFlow] == sent ? nil : "they are taken for something else"
+    world.worker.stack.drops[.unknownFlow] == world.sent
+      ? nil : "they are taken for something else"
   }
 }
 
 /// Echo requests to an address that a rule covers.
 package struct Echoes: HotPath, ~Copyable {
   package static let name = "echo requests"
-  private var worker = HotWorker()
-  private var client = Client()
-  private var sent: UInt64 = 0
+  private var world = HotWorld()
 
   package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    for _ in 0..<packets {
-      worker.advance(microseconds: 2000)
-      worker.receive(client.echoRequest())
-      worker.turn(&client)
+    world.drive(packets: packets, microseconds: 2000) { world in
+      world.worker.receive(world.client.echoRequest())
+      world.worker.turn(&world.client)
+      world.sent += 1
     }
-    sent += UInt64(packets)
-    return packets
   }
 
   package func failure() -> String? {
-    worker.stack.counters.echoReplies == sent ? worker.losses() : "not all are answered"
+    world.failure(of: "answers", came: Int(world.worker.stack.counters.echoReplies))
   }
 }

@@ -9,119 +9,88 @@ import Wire
 package struct UploadOfSuperPackets: HotPath, ~Copyable {
   package static let name = "upload of super-packets"
   private static let payloadOctets = 65_160
-  private var worker = HotWorker()
-  private var client = Client()
-  private var octets = 0
+  private var world = HotWorld(connects: true)
 
-  package init() { worker.connect(&client) }
+  package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    for _ in 0..<packets {
-      worker.advance(microseconds: 20)
-      worker.receive(client.segment(.pushed, payloadOctets: Self.payloadOctets, at: worker.now))
-      worker.turn(&client)
-      octets += Self.payloadOctets
+    world.drive(packets: packets) { world in
+      world.send(.pushed, payloadOctets: Self.payloadOctets)
+      world.sent += Self.payloadOctets
     }
-    return packets
   }
 
-  package func failure() -> String? {
-    worker.failure(expecting: octets)
-  }
+  package func failure() -> String? { world.uploadFailure() }
 }
 
 /// Single segments from the network, sixteen in a turn, their checksums verified here.
 package struct UploadOfSegments: HotPath, ~Copyable {
   package static let name = "upload of segments, checksum verified"
   private static let batch = 16
-  private var worker = HotWorker()
+  private var world = HotWorld(connects: true)
   /// The frames of a turn stay where they are until it ends.
   private var frames = FrameStore(count: batch, octets: 2048)
-  private var client = Client()
-  private var octets = 0
 
-  package init() { worker.connect(&client) }
+  package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      worker.advance(microseconds: 20)
+    world.drive(packets: packets, each: Self.batch) { world in
       for index in 0..<Self.batch {
-        let frame = client.segment(
-          .ack, payloadOctets: Client.segmentOctets, isVerified: false, at: worker.now)
-        worker.receive(frames.keep(frame, at: index))
+        let frame = world.client.segment(
+          .ack, payloadOctets: Client.segmentOctets, isVerified: false, at: world.worker.now)
+        world.worker.receive(frames.keep(frame, at: index))
       }
-      worker.turn(&client)
-      octets += Self.batch * Client.segmentOctets
-      driven += Self.batch
+      world.worker.turn(&world.client)
+      world.sent += Self.batch * Client.segmentOctets
     }
-    return driven
   }
 
-  package func failure() -> String? {
-    worker.failure(expecting: octets)
-  }
+  package func failure() -> String? { world.uploadFailure() }
 }
 
 /// The target's socket takes half of what a turn brings; the rest is kept, and goes first in the next.
 package struct UploadToFullTarget: HotPath, ~Copyable {
   package static let name = "upload that is kept for a slow target"
   private static let payloadOctets = 16_000
-  private var worker = HotWorker()
-  private var client = Client()
-  private var octets = 0
+  private var world = HotWorld(connects: true)
 
-  package init() { worker.connect(&client) }
+  package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    for _ in 0..<packets {
-      worker.advance(microseconds: 20)
-      worker.appetite = Self.payloadOctets / 2
-      worker.receive(client.segment(.pushed, payloadOctets: Self.payloadOctets, at: worker.now))
-      worker.turn(&client)
-      worker.appetite = Int.max
-      worker.targetReady(worker.slot, readable: false)
-      worker.turn(&client)
-      octets += Self.payloadOctets
+    world.drive(packets: packets) { world in
+      world.worker.appetite = Self.payloadOctets / 2
+      world.send(.pushed, payloadOctets: Self.payloadOctets)
+      world.worker.appetite = Int.max
+      world.wake(readable: false)
+      world.sent += Self.payloadOctets
     }
-    return packets
   }
 
-  package func failure() -> String? {
-    worker.failure(expecting: octets)
-  }
+  package func failure() -> String? { world.uploadFailure() }
 }
 
 /// Every second segment overtakes the one before it: it is kept, and told of by a SACK block, until the
 /// gap is filled.
 package struct UploadWithGaps: HotPath, ~Copyable {
   package static let name = "upload that arrives out of order"
-  private var worker = HotWorker()
-  private var client = Client()
-  private var octets = 0
+  private var world = HotWorld(connects: true)
 
-  package init() { worker.connect(&client) }
+  package init() {}
 
   package mutating func drive(packets: Int) -> Int {
-    var driven = 0
-    while driven < packets {
-      worker.advance(microseconds: 20)
+    world.drive(packets: packets, each: 2) { world in
       let segment = Client.segmentOctets
-      let ahead = client.sequence + segment
-      worker.receive(client.stray(.ack, at: ahead, payloadOctets: segment, at: worker.now))
-      worker.turn(&client)
-      worker.receive(client.segment(.ack, payloadOctets: segment, at: worker.now))
-      worker.turn(&client)
-      client.sequence = client.sequence + segment
-      octets += 2 * segment
-      driven += 2
+      let ahead = world.client.sequence + segment
+      world.worker.receive(
+        world.client.stray(.ack, at: ahead, payloadOctets: segment, at: world.worker.now))
+      world.worker.turn(&world.client)
+      world.send(.ack, payloadOctets: segment)
+      world.client.sequence = world.client.sequence + segment
+      world.sent += 2 * segment
     }
-    return driven
   }
 
-  package func failure() -> String? {
-    worker.failure(expecting: octets)
-  }
+  package func failure() -> String? { world.uploadFailure() }
 }
 
 /// Memory for the frames of one turn.

@@ -40,6 +40,7 @@ struct clinux_segment_control {
 };
 
 // Lets a message go out as datagrams of so many octets each, the last one shorter; 0: as one datagram.
+// Kernels before Linux 4.18 take no notice.
 void clinux_set_segment(
     struct clinux_message *message, struct clinux_segment_control *control, uint16_t octets);
 
