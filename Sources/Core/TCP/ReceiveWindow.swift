@@ -3,6 +3,11 @@ import Wire
 
 // How much a client may send ahead of what the target has taken.
 //
+// The window is what the flow can keep by itself. What the target's socket could take besides is not
+// added: how much that is changes with every acknowledgement of its peer and with the kernel's own tuning
+// of its buffer, and an edge that was told is never taken back (RFC 9293 §3.8.6). It need not be: as long
+// as the socket takes what arrives, the whole window is open again after each turn.
+//
 // Near clients get the usual window. A window that is too small for the path shows: a whole one of it
 // is taken within two round trips. It is then doubled, up to the widest, so that a client far away
 // fills the path while a near one pins no more than it needs. The least round trip counts, not the

@@ -23,9 +23,9 @@ LOSS = """table inet lossy {
 
 
 class Distant:
-    """`permille`: lost, doubled and reordered packets of a thousand, each way."""
+    """`permille`: lost, doubled and reordered packets of a thousand, each way; `delay`: milliseconds, each way."""
 
-    def __init__(self, world, permille, seed=None):
+    def __init__(self, world, permille, seed=None, delay=0):
         name = world.namespaces.tag + "d"       # removed with the test's other namespaces, by its beginning
         run(["ip", "netns", "add", name])
         self.namespace, self.router = Namespace(name), world.client
@@ -38,11 +38,11 @@ class Distant:
                 if permille[0]:
                     end.nft(LOSS % permille[0])
         else:
-            process = world.spawn(world.host, [sys.executable, lossylink.__file__, name, self.router.name, seed, *permille], "link")
+            process = world.spawn(world.host, [sys.executable, lossylink.__file__, name, self.router.name, seed, *permille, delay], "link")
             wait(lambda: os.path.getsize(process.output_path) or process.poll() is not None, 5, "link")
             expect(process.poll() is None, "the link did not come up")
         for end, own, other in zip(ends, (D4, R4), (R4, D4)):
-            end.ip("link set lo up", "link set link0 up mtu 1500 txqueuelen 1000", "addr add %s/30 dev link0" % own)
+            end.ip("link set lo up", "link set link0 up mtu 1500 txqueuelen %d" % (10_000 if delay else 1000), "addr add %s/30 dev link0" % own)
             end.sysctl(ipv4__tcp_no_metrics_save=1)     # what one run learnt must not help or harm the next
         self.namespace.ip("route add default via " + R4)
         self.router.sysctl(ipv4__ip_forward=1)

@@ -1,15 +1,17 @@
-"""A link of MTU 1500 between two namespaces that loses, doubles and reorders packets, by a seed.
+"""A link of MTU 1500 between two namespaces that loses, doubles, reorders and delays packets, by a seed.
 
-`lossylink.py NETNS NETNS SEED LOST DOUBLED REORDERED`, the last three in packets of a thousand, each way. Each end is a TUN
-device `link0` that the kernel takes for a plain one without offload; this process, one per link, carries packets across.
-A packet that is reordered waits until some of its successors have passed, or until the link falls silent.
+`lossylink.py NETNS NETNS SEED LOST DOUBLED REORDERED [DELAY]`: packets of a thousand, and milliseconds, each way. Each end is
+a TUN device `link0` that the kernel takes for a plain one without offload; this process, one per link, carries packets
+across. A packet that is reordered waits until some of its successors have passed, or until the link falls silent.
 """
+import collections
 import fcntl
 import os
 import random
 import select
 import struct
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -34,11 +36,30 @@ def device(namespace):
     return descriptor
 
 
-def put(sink, packet):
-    try:
-        os.write(sink, packet)
-    except OSError:             # that end is not up yet
-        pass
+class Sink:
+    """The far end of a direction, which packets reach after `delay` seconds."""
+
+    def __init__(self, descriptor, delay):
+        self.descriptor, self.delay, self.underway = descriptor, delay, collections.deque()
+
+    def put(self, packet):
+        if self.delay:
+            self.underway.append((time.monotonic() + self.delay, packet))
+        else:
+            self.write(packet)
+
+    def write(self, packet):
+        try:
+            os.write(self.descriptor, packet)
+        except OSError:         # that end is not up yet
+            pass
+
+    def deliver(self):
+        """Writes what is due. Returns the seconds to what is due next, or None."""
+        underway, now = self.underway, time.monotonic() if self.underway else 0
+        while underway and underway[0][0] <= now:
+            self.write(underway.popleft()[1])
+        return underway[0][0] - now if underway else None
 
 
 class Direction:
@@ -66,33 +87,35 @@ class Direction:
                     held.append([1 + int(chance() * HELD_MAX), packet])
                     continue
                 self.figures[2] += 1
-                put(sink, packet)
-            put(sink, packet)
+                sink.put(packet)
+            sink.put(packet)
             if held:
                 for each in held:
                     each[0] -= 1
                 while held and held[0][0] <= 0:
-                    put(sink, held.pop(0)[1])
+                    sink.put(held.pop(0)[1])
         return True
 
     def release(self):
         while self.held:
-            put(self.sink, self.held.pop(0)[1])
+            self.sink.put(self.held.pop(0)[1])
 
 
-def main(first, second, seed, *permille):
+def main(first, second, seed, lost, doubled, reordered, delay=0):
     ends = [device(first), device(second)]
-    chances = [float(p) for p in permille]
-    ways = [Direction(ends[0], ends[1], seed + ".0", *chances), Direction(ends[1], ends[0], seed + ".1", *chances)]
+    chances = [float(each) for each in (lost, doubled, reordered)]
+    sinks = [Sink(end, float(delay) / 1000) for end in ends]
+    ways = [Direction(ends[0], sinks[1], seed + ".0", *chances), Direction(ends[1], sinks[0], seed + ".1", *chances)]
     poll = select.poll()
     for end in ends:
         poll.register(end, select.POLLIN)
     print("ready", flush=True)
     while True:
         more = [way.carry() for way in ways]
+        dues = [due for due in (sink.deliver() for sink in sinks) if due is not None]
         if not any(more):
-            holding = any(way.held for way in ways)
-            if not poll.poll(SILENCE if holding else 1000):
+            silence = SILENCE if any(way.held for way in ways) else 1000
+            if not poll.poll(min([silence, *(due * 1000 for due in dues)])) and not dues:
                 for way in ways:
                     way.release()
 
