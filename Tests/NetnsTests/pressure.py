@@ -1,4 +1,5 @@
 """Slow and endless peers: byte-exact back-pressure with bounded memory, and no flow that starves another."""
+import contextlib
 import hashlib
 import random
 import socket
@@ -94,6 +95,24 @@ def endless_target_meets_a_client_that_never_reads(world):
     for s in deaf:
         s.close()
     wait(lambda: daemon.flows() == 0, 5, "end of the flows")
+
+
+@case(limit=40)
+def memory_of_a_burst_goes_back_when_nothing_is_kept(world):
+    def endless(connection):
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(bytes(MIB))
+
+    world.serve(endless, S4, 8080)
+    daemon = world.daemon([forward(4)], device={"queues": 1})
+    before = daemon.resident()
+    deaf = [world.client.connect(V4, 80) for _ in range(64)]
+    wait(lambda: daemon.resident() - before > 12 * MIB, 10, "memory for 64 blocked flows")
+    for s in deaf:
+        reset(s)
+    wait(lambda: daemon.flows() == 0, 5, "end of the flows")
+    wait(lambda: daemon.resident() - before < 4 * MIB, 5, "the memory given back")
 
 
 @case(limit=40)

@@ -100,4 +100,30 @@ import Testing
     let kept = pool.count
     #expect(kept == 5)
   }
+
+  @Test("memory is spare when no chunk is taken; forgotten, it is as new, up to the bound")
+  func spare() {
+    var pool = ChunkPool(octets: 3 * ChunkPool.chunkOctets)
+    let atFirst = pool.spareOctets
+    #expect(atFirst == 0)
+    let none = pool.forgetSpare().count
+    #expect(none == 0)
+    for _ in 0..<2 { _ = pool.take() }
+    let used = pool.spareOctets
+    #expect(used == 0)
+    pool.give(0)
+    let taken = pool.forgetSpare().count
+    #expect(taken == 0)
+    pool.give(1)
+    let unused = pool.spareOctets
+    #expect(unused == 2 * ChunkPool.chunkOctets)
+    let spare = pool.forgetSpare()
+    #expect(spare.count == 2 * ChunkPool.chunkOctets)
+    let left = pool.spareOctets
+    #expect(left == 0)
+    let again = (0..<4).map { _ in pool.take() }
+    #expect(again == [0, 1, 2, nil])
+    let first = pool.address(0)
+    #expect(first == spare.baseAddress)
+  }
 }

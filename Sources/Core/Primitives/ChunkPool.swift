@@ -5,7 +5,7 @@
 // chunks of one pool per worker. An idle flow holds none. The pool's size is the bound on what all
 // peers together can pin; `take` says nil beyond it and the caller counts a drop or stops reading.
 // Chunks are taken last in, first out, so that a busy worker stays in cache and an idle one never
-// touches (commits) more memory than its peak.
+// touches (commits) more memory than its peak; and the peak can be forgotten when none is taken.
 
 package struct ChunkPool: ~Copyable {
   /// Octets in a chunk: four make a 64 KiB segmentation-offload frame.
@@ -50,6 +50,21 @@ package struct ChunkPool: ~Copyable {
     links[Int(index)] = Self.none
     count += 1
     return index
+  }
+
+  /// Octets that were touched and that nothing lies in: all of them, or none.
+  package var spareOctets: Int { count == 0 ? Int(touched) * Self.chunkOctets : 0 }
+
+  /// Begins anew. What the memory holds is not wanted any more: the caller may give its pages back to the
+  /// kernel.
+  /// - Returns: the memory of `spareOctets`.
+  package mutating func forgetSpare() -> UnsafeMutableRawBufferPointer {
+    let spare = UnsafeMutableRawBufferPointer(start: base, count: spareOctets)
+    if count == 0 {
+      touched = 0
+      freeHead = Self.none
+    }
+    return spare
   }
 
   package mutating func give(_ index: UInt32) {

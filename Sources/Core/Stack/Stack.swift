@@ -274,6 +274,12 @@ package struct Stack: ~Copyable {
     memory.drops.count(reason, by: UInt64(occurrences))
   }
 
+  /// Payload memory that was used once and is kept by no flow now: see `ChunkPool.spareOctets`.
+  package var spareOctets: Int { memory.chunks.spareOctets }
+  package mutating func forgetSpare() -> UnsafeMutableRawBufferPointer {
+    memory.chunks.forgetSpare()
+  }
+
   // MARK: Slots
 
   package func handle(_ slot: UInt32) -> FlowHandle {

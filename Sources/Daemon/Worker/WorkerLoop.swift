@@ -45,6 +45,11 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
+  /// Payload memory that stays with an idle worker.
+  static let spareOctetsMax = 8 << 20
+  /// Between two times that such memory goes back to the kernel.
+  static let releasePause = Interval.seconds(1)
+
   static let deviceToken = UInt64.max
   static let mailboxToken = UInt64.max - 1
   static let handOverToken = UInt64.max - 2
@@ -82,6 +87,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var refusedFrames = RefusedFrames()
   var lastAlarm = MonotonicInstant.zero
   private let fallsBehind: (@Sendable () -> Void)?
+  private var releasedAt = MonotonicInstant.zero
   private var fellBehind = MonotonicInstant.zero
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
@@ -190,6 +196,15 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     targetPass()
     clientPass()
     if !stack.turnedAway.isEmpty { logTurnedAway() }
+    if stack.spareOctets >= Self.spareOctetsMax, now - releasedAt >= Self.releasePause {
+      releaseSpare()
+    }
+  }
+
+  /// Nothing is kept for any flow, and much was: that memory need not stay with the process.
+  @inline(never) private mutating func releaseSpare() {
+    releasedAt = now
+    ResidentMemory.release(stack.forgetSpare())
   }
 
   /// Reads the device until it is empty, the turn's memory is used, or as many packets are read as

@@ -1,6 +1,7 @@
 // Memory that the process holds and will not want again.
 
 import CLinux
+import Glibc
 
 package enum ResidentMemory {
   /// Octets that each arena of the C library may keep free at its end.
@@ -13,6 +14,14 @@ package enum ResidentMemory {
   /// - Returns: whether the C library offers that.
   @discardableResult package static func keepLittleFreed() -> Bool {
     clinux_keep_freed(CInt(freedOctetsMax)) == 0
+  }
+
+  /// Gives whole pages back to the kernel; they are zeros when they are touched again (madvise(2),
+  /// MADV_DONTNEED).
+  ///
+  /// - Parameter memory: of the process's own, beginning at a page.
+  package static func release(_ memory: UnsafeMutableRawBufferPointer) {
+    _ = madvise(memory.baseAddress, memory.count, MADV_DONTNEED)
   }
 
   /// Takes the program's code and constants out of the process's memory, as far as they lie in its file.
