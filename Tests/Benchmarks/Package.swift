@@ -37,11 +37,12 @@ let package = Package(
     core("Fragments", ["Wire", "Primitives"]),
     core("Balancing", ["Configuration", "Wire", "Primitives"]),
     core("Relay", ["Wire", "Primitives"]),
+    core("Steering", ["Wire"]),
     core(
       "Stack",
       [
         "Balancing", "Configuration", "Fragments", "ICMP", "Primitives", "Relay", "SocketTable",
-        "TCP", "UDP", "Wire",
+        "Steering", "TCP", "UDP", "Wire",
       ]),
     .target(
       name: "HotPaths",

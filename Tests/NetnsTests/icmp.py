@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 import subprocess
+import time
 
 from harness.daemon import wait
 from harness.namespaces import TARGET, VIRTUAL, Namespace, at, expect
@@ -73,6 +74,23 @@ def flood_of_echoes_is_answered(world, family):
     world.daemon([forward(family)])
     received, _ = ping(world, VIRTUAL[family], "-c", "2000", "-f", "-W", "1", "-q")
     expect(received >= 1900, "%d of 2000 echoes", received)
+
+
+@case(families=BOTH)
+def many_large_echoes_in_one_turn_are_answered(world, family):
+    """More of them than there is memory for answers that wait for the device."""
+    tool_missing("ping")
+    daemon = world.daemon([forward(family)], device={"queues": 1})
+    with daemon.stopped():
+        pings = [world.spawn(world.client, ["ping", "-n", "-q", "-c", "50", "-l", "50", "-s", "1400", "-w", "5", VIRTUAL[family]])
+                 for _ in range(4)]
+        time.sleep(0.5)     # until they are in the device's queue, which nothing tells
+    for each in pings:
+        each.wait(10)
+        with open(each.output_path) as f:
+            text = f.read()
+        expect("50 received" in text, "ping said: %s", " ".join(text.split())[:200])
+    expect(daemon.drops("frame-queue-full") == 0, "answers found no room")
 
 
 # A client behind a router that is behind the device: E -- C -- the daemon's device. The link from C to E takes less

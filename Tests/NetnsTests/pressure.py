@@ -1,15 +1,17 @@
 """Slow and endless peers: byte-exact back-pressure with bounded memory, and no flow that starves another."""
 import contextlib
 import hashlib
+import os
 import random
+import re
 import socket
 import threading
 import time
 
 from harness.daemon import wait
 from harness.namespaces import S4, TARGET, V4, VIRTUAL, at, expect
-from harness.peers import MIB, ask, digest, drain_output, named, receive_all, receive_until_reset, reset, send_pattern
-from harness.runner import BOTH, case
+from harness.peers import MIB, ask, digest, drain_output, named, receive, receive_all, receive_until_reset, reset, send_pattern
+from harness.runner import BOTH, case, tool_missing
 
 FLOW_MEMORY = 16 * MIB      # far above the bound of one flow's buffers, far below what is sent
 
@@ -95,6 +97,48 @@ def endless_target_meets_a_client_that_never_reads(world):
     for s in deaf:
         s.close()
     wait(lambda: daemon.flows() == 0, 5, "end of the flows")
+
+
+@case(limit=40)
+def many_targets_that_speak_at_once_leave_the_device_its_turn(world):
+    """Between two looks at what is ready, the worker reads 4 MiB from targets, and one flow's part more."""
+    tool_missing("strace")
+    said = threading.Event()
+
+    def speak(connection):
+        said.wait(20)
+        connection.sendall(bytes(128 * 1024))
+        connection.recv(1)
+
+    world.serve(speak, S4, 8080)
+    daemon = world.daemon([forward(4)], device={"queues": 1})
+    trace = os.path.join(world.scratch, "trace")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(world.client.connect(V4, 80)) for _ in range(100)]
+        tracer = daemon.trace_worker(world, "-o", trace, "-e", "trace=epoll_pwait2,readv", "-e", "signal=none")
+        with daemon.stopped():
+            said.set()
+            wait(lambda: waiting_for(world) > 100 * 60_000, 10, "data in the targets' sockets")
+        for s in clients:
+            expect(len(receive(s, 128 * 1024)) == 128 * 1024, "a download fell short")
+        tracer.terminate()
+        tracer.wait()
+    turns, octets = [], 0
+    with open(trace) as lines:
+        for line in lines:
+            if line.startswith("epoll_pwait2"):
+                turns.append(octets)
+                octets = 0
+            elif line.startswith("readv") and (found := re.search(r"= (\d+)$", line)):
+                octets += int(found[1])
+    expect(max(turns) <= 4 * MIB + 256 * 1024, "a turn read %d octets", max(turns))
+    expect(max(turns) > 2 * MIB, "no turn had much to read: %d octets", max(turns))
+
+
+def waiting_for(world):
+    """Octets in the receive queues of connections to the targets' port."""
+    rows = world.host.run(["ss", "-tnH", "dport", "=", ":8080"]).splitlines()
+    return sum(int(row.split()[1]) for row in rows)
 
 
 @case(limit=40)

@@ -1,7 +1,6 @@
 """Datagrams that programs send and receive by the dozen (UDP_SEGMENT, UDP_GRO): their borders, their order, refusals."""
-import os
+import contextlib
 import random
-import signal
 import socket
 import struct
 
@@ -187,25 +186,13 @@ def refusals_of_datagrams_lose_none_of_those_behind_them(world):
         expect(daemon.drops("target-write-failed") == 0, "%d were dropped", daemon.drops("target-write-failed"))
 
 
-def threads(daemon, file):
-    """A file of /proc of each thread, by the thread's number."""
-    folder = "/proc/%d/task" % daemon.process.pid
-    found = {}
-    for number in os.listdir(folder):
-        with open("%s/%s/%s" % (folder, number, file)) as f:
-            found[number] = f.read()
-    return found
-
-
 @case(families=BOTH)
 def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
-    """The worker's third setsockopt is its first session's UDP_GRO. Linux 4.17 would send a run as one datagram."""
+    """The worker's fifth setsockopt is its first session's UDP_GRO. Linux 4.17 would send a run as one datagram."""
     tool_missing("strace")
     daemon = world.daemon([forward(family)], device={"queues": 1})
-    worker = next(number for number, name in threads(daemon, "comm").items() if name == "ferry-worker-0\n")
-    world.spawn(world.host, ["strace", "-qq", "-o", "/dev/null", "-p", worker, "-e", "trace=setsockopt",
-                             "-e", "inject=setsockopt:error=ENOPROTOOPT:when=3"])
-    wait(lambda: "TracerPid:\t0\n" not in threads(daemon, "status")[worker], 5, "tracing of the worker")
+    daemon.trace_worker(world, "-o", "/dev/null", "-e", "trace=setsockopt",
+                        "-e", "inject=setsockopt:error=ENOPROTOOPT:when=5")
     with target(world, family) as server, world.client.datagrams(VIRTUAL[family], 53) as s:
         receiver = Receiver(server)
         for segment, octets in BURSTS:
@@ -215,21 +202,6 @@ def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
             expect_same(receiver.take(len(sent)), sent, "%d by %d" % (octets, segment))
     expect(receiver.joined == 0, "%d datagrams came joined", receiver.joined)
     expect(daemon.drops("target-write-failed") == 0, "some were dropped")
-
-
-class Stopped:
-    """The daemon does nothing inside the `with`: what comes for it in there waits."""
-
-    def __init__(self, daemon):
-        self.daemon = daemon
-
-    def __enter__(self):
-        self.daemon.process.send_signal(signal.SIGSTOP)
-        wait(lambda: all("\nState:\tT" in text for text in threads(self.daemon, "status").values()), 3,
-             "stop of all threads")
-
-    def __exit__(self, *_):
-        self.daemon.process.send_signal(signal.SIGCONT)
 
 
 @case(families=BOTH)
@@ -244,10 +216,35 @@ def sessions_take_turns_where_the_device_takes_no_runs(world, family):
         for port, server in ((53, first), (54, second)):
             s.sendto(b"?", (VIRTUAL[family], port))
             peers.append(server.recvfrom(10)[1])
-        with Stopped(daemon):
+        with daemon.stopped():
             for _ in range(10):
                 for server, peer, octet in zip((first, second), peers, (b"1", b"2")):
                     send(server, octet * 64 * 9, 9, peer)
         got = [s.recv(10)[:1] for _ in range(2 * 10 * 64)]
         alone = next(number for number, octet in enumerate(got) if octet != got[0])
         expect(alone <= 256, "%d datagrams of one session came before any of the other", alone)
+
+
+@case(families=BOTH)
+def a_burst_of_replies_waits_in_the_socket_or_is_counted(world, family):
+    daemon = world.daemon([forward(family) | {"udp_timeout": "1s"}])
+    with target(world, family) as server, world.client.datagrams(VIRTUAL[family], 53) as s:
+        s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 * MIB)
+        s.send(b"?")
+        peer = server.recvfrom(10)[1]
+        with daemon.stopped():
+            for number in range(1000):
+                server.sendto(b"%64d" % number, peer)
+        got = [int(s.recv(100)) for _ in range(1000)]
+        expect(got == list(range(1000)), "1000 replies came as %s...", got[:20])
+        with daemon.stopped():
+            for number in range(8000):
+                server.sendto(b"%64d" % number, peer)
+        s.settimeout(0.5)
+        received = 0
+        with contextlib.suppress(TimeoutError):
+            while s.recv(100):
+                received += 1
+        wait(lambda: daemon.flows() == 0, 5, "end of the session")
+        lost = daemon.drops("target-queue-full")
+        expect(received < 8000 and received + lost == 8000, "%d replies came, %d were counted as lost", received, lost)

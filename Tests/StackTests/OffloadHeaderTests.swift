@@ -55,4 +55,16 @@ import Wire
     #expect(world.sockets[slot]?.receivedDatagrams == [payload, payload, payload])
     #expect(world.stack.drops.total == 0)
   }
+
+  @Test("UDP: a packet is at most 1024 datagrams, however small those are")
+  func udpCount() throws {
+    let world = World(rules: [rule("dns", .udp, ports: PortRange(53))])
+    let offload = header(.udp, headerOctets: 0, segmentOctets: 1)
+    for octets in [1024, 1025] {
+      world.send(udpPacket(payload: [UInt8](repeating: 3, count: octets)), virtio: offload)
+    }
+    let slot = try #require(world.flow)
+    #expect(world.sockets[slot]?.receivedDatagrams.count == 1024)
+    #expect(world.stack.drops[.badOffloadHeader] == 1)
+  }
 }

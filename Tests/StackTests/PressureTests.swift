@@ -125,6 +125,34 @@ struct PressureTests {
     #expect(try send(0..<1, octets: 60_000)[0] > 900 << 10)
   }
 
+  @Test("a resting endpoint makes room while an older one is being answered; no session goes for it")
+  func restingYields() throws {
+    let dns = rule("dns", .udp, ports: PortRange(53))
+    let world = World(rules: [rule("web"), dns], maxFlows: 4)
+    world.send(udpPacket(payload: [1]))
+    var clients: [Client] = []
+    for port in 0..<3 as Range<UInt16> {
+      var client = Client(world, port: 20_000 + port)
+      let known = Set(world.sockets.keys)
+      try client.connect()
+      let slot = try #require(world.sockets.keys.first { !known.contains($0) })
+      world.sockets[slot]?.finishes = true
+      world.socketEvent(slot, readable: true, hangup: true)
+      _ = client.receive()
+      client.send([.ack, .fin])
+      clients.append(client)
+    }
+    #expect(world.stack.timeWaitCount == 3)
+    // The oldest sends its FIN again, and in the same turn a SYN comes.
+    world.give(clients[0].packet([.ack, .fin]))
+    world.give(Client(world, port: 30_000).packet(.syn))
+    world.turn()
+    #expect(world.stack.timeWaitCount == 2)
+    let views = world.stack.flowViews(limit: 8, at: world.now)
+    #expect(views.contains { $0.tuple.transport == .udp })
+    #expect(world.stack.drops[.flowTableFull] == 0)
+  }
+
   @Test("sessions make room for sessions, and leave TIME-WAIT alone")
   func sessionsYieldToSessions() throws {
     let world = World(rules: [rule("dns", .udp, ports: PortRange(53))], maxFlows: 16)

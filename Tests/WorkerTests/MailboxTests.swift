@@ -63,11 +63,12 @@ import Worker
     let mailbox = try Mailbox()
     for number in 0..<Mailbox.messagesMax { #expect(mailbox.post(.mtu(number))) }
     #expect(!mailbox.post(.mtu(-1)))
+    #expect(mailbox.post(.resolved(name: "db.example", addresses: [])))
     #expect(mailbox.post(.stop))
     let messages = mailbox.take()
     #expect(Self.numbers(messages) == Array(0..<Mailbox.messagesMax))
-    guard case .stop? = messages.last else {
-      Issue.record("the end did not pass the bound")
+    guard case .stop? = messages.last, case .resolved? = messages.dropLast().last else {
+      Issue.record("what must arrive did not pass the bound")
       return
     }
     #expect(mailbox.post(.mtu(-2)))

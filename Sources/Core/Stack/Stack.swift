@@ -233,9 +233,7 @@ package struct Stack: ~Copyable {
   ) {
     settings.unmatched = unmatched
     settings.drainTimeout = drainTimeout
-    for slot in rules.install(newRules, counts: counts, drainTimeout: drainTimeout, at: now) {
-      cut(rule: slot)
-    }
+    cut(rules: rules.install(newRules, counts: counts, drainTimeout: drainTimeout, at: now))
   }
 
   /// A host name's newest answer.

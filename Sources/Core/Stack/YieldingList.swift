@@ -43,10 +43,12 @@ extension Stack {
   /// Gives the slot of the oldest endpoint in TIME-WAIT back at once. False when there is none; then
   /// the oldest session is ended, whose slot comes free when its socket is closed, within the turn.
   mutating func evictResting() -> Bool {
-    let slot = resting.oldest
-    guard slot != noSlot, !flows[slot].marks.contains(.queued),
-      !flows[slot].marks.contains(.hasSocket)
-    else {
+    var slot = resting.oldest
+    // Those that something came for this turn are looked at still: a few, as a turn's packets are bounded.
+    while slot != noSlot, !flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) {
+      slot = flows[slot].newer
+    }
+    guard slot != noSlot else {
       _ = evictSession()
       return false
     }

@@ -63,6 +63,7 @@ package enum DropReason: UInt8, Error, Hashable, Sendable, CaseIterable, Bitwise
   case challenged
   case resetInTimeWait
   case targetWriteFailed
+  case targetQueueFull
 
   // ICMP.
   case icmpIgnored
@@ -122,6 +123,7 @@ extension DropReason {
     case .challenged: "challenged"
     case .resetInTimeWait: "reset-in-time-wait"
     case .targetWriteFailed: "target-write-failed"
+    case .targetQueueFull: "target-queue-full"
     case .icmpIgnored: "icmp-ignored"
     case .icmpBadChecksum: "icmp-bad-checksum"
     case .icmpUnmatched: "icmp-unmatched"
@@ -179,6 +181,7 @@ extension DropReason {
     case .challenged: "a SYN or reset within a flow may be forged, its sender is asked (RFC 5961)"
     case .resetInTimeWait: "a reset came to an endpoint that rests in TIME-WAIT (RFC 1337)"
     case .targetWriteFailed: "the target's socket refused a datagram"
+    case .targetQueueFull: "the target's datagrams found no room in its socket"
     case .icmpIgnored: "the ICMP message asks for nothing that is answered or acted on"
     case .icmpBadChecksum: "the ICMP checksum is wrong"
     case .icmpUnmatched: "the ICMP error quotes no flow of ours, or octets that are not in flight"

@@ -111,7 +111,10 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
     case .udp:
       field = 6
       switch segmentation {
-      case .some(.none), .udp, .udpFragments: break
+      case .some(.none), .udpFragments: break
+      case .udp:
+        let payload = packet.ip.totalOctets - packet.ip.headerOctets - UDPHeader.octets
+        guard payload <= Self.datagramsMax * Int(segmentOctets) else { return false }
       case .tcpIPv4, .tcpIPv6, nil: return false
       }
     case .icmp, .fragment, .unsupported: return gsoType == 0
@@ -119,6 +122,10 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
     return !flags.contains(.needsChecksum)
       || Int(checksumStart) == packet.ip.headerOctets && checksumOffset == field
   }
+
+  /// Datagrams of a super-packet: the kernel makes them of 128 at most (UDP_MAX_SEGMENTS), a virtual machine's
+  /// may come by way of a bridge.
+  package static let datagramsMax = 1024
 
   /// Stores the header's ten octets.
   @inlinable package func write(to memory: UnsafeMutableRawPointer) {

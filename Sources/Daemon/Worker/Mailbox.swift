@@ -4,7 +4,8 @@ import Synchronization
 // Messages to a worker: the one place where another thread reaches it.
 //
 // Bounded: a worker that does not read (it always does, each turn) cannot make its senders pile up
-// memory. New rules and the end are taken beyond the bound: they are few, and losing one is worse. Who
+// memory. New rules, a name's addresses and the end are taken beyond the bound: they are few, names being
+// told of when they change, and losing one is worse. Who
 // asks for a snapshot is always answered: with nil when the message is refused or the worker has ended.
 // A message wakes the worker's epoll; a worker with an empty mailbox is never woken.
 
@@ -62,8 +63,8 @@ package final class Mailbox: Sendable {
 extension WorkerMessage {
   fileprivate var mustArrive: Bool {
     switch self {
-    case .install, .ownPrefixes, .stop: true
-    case .resolved, .mtu, .deviceOverflowed, .snapshot: false
+    case .install, .resolved, .ownPrefixes, .stop: true
+    case .mtu, .deviceOverflowed, .snapshot: false
     }
   }
 

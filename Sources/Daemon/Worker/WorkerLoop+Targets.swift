@@ -48,7 +48,8 @@ extension WorkerLoop {
   @inline(never) mutating func clientPass() {
     if !stack.frames.isEmpty { drainFrames() }
     for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
+      // The others have the next turn's first places.
+      guard readBudget > 0, let slot = stack.beginRequest() else { break }
       let isTCP = stack.isTCP(slot)
       if !stack.take(.read, of: slot).isEmpty {
         if isTCP { download(slot) } else { downloadDatagrams(slot) }
@@ -130,6 +131,9 @@ extension WorkerLoop {
   private mutating func closeTarget(_ slot: UInt32, abort: Bool) {
     guard stack.hasSocket(slot) else { return }
     if abort { sockets[Int(slot)].abortOnClose() }
+    if !stack.isTCP(slot), let lost = sockets[Int(slot)].lostDatagrams(), lost > 0 {
+      stack.countDrop(.targetQueueFull, by: lost)
+    }
     (sockets + Int(slot)).deinitialize(count: 1)
     stack.closed(slot)
   }
@@ -223,6 +227,7 @@ extension WorkerLoop {
       case .octets(let octets):
         stack.downloaded(slot, octets: octets, more: octets == room, at: now)
         budget -= octets
+        readBudget -= octets
         if octets < room, !stack.readsToEnd(slot) { budget = -1 }
       case .wouldBlock:
         stack.downloaded(slot, octets: 0, more: false, at: now)
@@ -282,14 +287,17 @@ extension WorkerLoop {
         // An earlier datagram's ICMP error comes with the next call, once: this one is not lost.
         let heard = heedReports(slot)
         if heard != .network, isRefusalOfRun(error), let octets = outgoing.split() {
-          stack.runWasRefused(slot, segmentOctets: octets, at: now)
+          if !error.isOutOfMemory { stack.runWasRefused(slot, segmentOctets: octets, at: now) }
           outgoing.segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
           continue
         }
         if error.isMessageTooLong, heard != .network {
           stack.countDrop(.datagramTooLarge, by: outgoing.removeFirst())
         } else {
-          if heard == .nothing { stack.sessionFailed(slot, failure: failure(error), at: now) }
+          // For want of memory a datagram is lost, and nothing is wrong with its target.
+          if heard == .nothing, !error.isOutOfMemory {
+            stack.sessionFailed(slot, failure: failure(error), at: now)
+          }
           refusals += 1
           if refusals > 1 {
             stack.countDrop(.targetWriteFailed, by: outgoing.removeFirst())
@@ -299,10 +307,10 @@ extension WorkerLoop {
     }
   }
 
-  /// Whether datagrams that are longer than the path takes, or that the kernel or the interface cannot
-  /// cut, may leave one by one all the same.
+  /// Whether datagrams that are longer than the path takes, that the kernel or the interface cannot cut, or
+  /// that there is no memory for together may leave one by one all the same.
   private func isRefusalOfRun(_ error: SystemError) -> Bool {
-    error.isInvalid || error.isMessageTooLong || error.isInputOutput
+    error.isInvalid || error.isMessageTooLong || error.isInputOutput || error.isOutOfMemory
   }
 
   private mutating func downloadDatagrams(_ slot: UInt32) {
@@ -324,6 +332,7 @@ extension WorkerLoop {
         }
         drainFrames()
         budget -= cost
+        readBudget -= max(incoming.octetsReceived, cost * Self.datagramCost)
         costEach = (cost + count - 1) / count
         octetBudget -= incoming.octetsReceived
         if count < limit {

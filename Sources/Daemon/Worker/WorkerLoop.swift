@@ -42,6 +42,11 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let messageBudget = 128
   /// Octets that one session may read from its target in a turn, one receive more or less.
   static let datagramOctetBudget = 1 << 20
+  /// Octets that all flows together may read from their targets in a turn, one flow's part more or less: the
+  /// device, timers and messages do not wait for longer.
+  static let turnReadBudget = 4 << 20
+  /// What a datagram counts in that, at least: it is not its octets that take the time.
+  static let datagramCost = 1024
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
@@ -82,6 +87,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var loneTurns = 1
   var loneTurnsLeft = 0
   var isStopping = false
+  /// What is left of `turnReadBudget`.
+  var readBudget = WorkerLoop.turnReadBudget
   private var failure: WorkerFailure?
   var framesWritten: UInt64 = 0
   var refusedFrames = RefusedFrames()
@@ -161,6 +168,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       }
     }
     stack.endAll()
+    readBudget = .max
     drainFrames()
     targetPass()
     clientPass()
@@ -177,8 +185,11 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   mutating func turn() throws(SystemError) {
     let busy = stack.requestCount > 0 || deviceIsReadable
     let deadline = busy ? now : stack.nextDeadline()
+    // A wait is counted from here, not from where the turn began.
+    if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
+    readBudget = Self.turnReadBudget
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -229,7 +240,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       case .octets(let octets):
         stack.receive(UnsafeRawBufferPointer(rebasing: memory[..<octets]), at: now)
         used += (octets + 63) & ~63
-        if stack.frames.count > FrameQueue.framesMax / 2 { drainFrames() }
+        if stack.frames.isHalfFull { drainFrames() }
       case .wouldBlock:
         deviceIsReadable = false
         expectedPackets = max(1, count)
@@ -261,7 +272,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     received?.take()
     while let (frame, wasFragmented) = received?.next() {
       stack.takeOver(frame, wasFragmented: wasFragmented, at: now)
-      if stack.frames.count > FrameQueue.framesMax / 2 { drainFrames() }
+      if stack.frames.isHalfFull { drainFrames() }
     }
   }
 

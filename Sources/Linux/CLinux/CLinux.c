@@ -162,6 +162,17 @@ static int set_send_buffer(int socket, int octets) {
   return (int)answer(setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof half));
 }
 
+static void widen(int socket, int forced, int option, int octets) {
+  if (setsockopt(socket, SOL_SOCKET, forced, &octets, sizeof octets) < 0) {
+    setsockopt(socket, SOL_SOCKET, option, &octets, sizeof octets);
+  }
+}
+
+void clinux_widen_buffers(int socket, int octets) {
+  widen(socket, SO_RCVBUFFORCE, SO_RCVBUF, octets);
+  widen(socket, SO_SNDBUFFORCE, SO_SNDBUF, octets);
+}
+
 int clinux_raise_send_buffer(int socket, int octets) {
   uint32_t words[9];
   int before = send_buffer(socket);

@@ -76,7 +76,8 @@ package struct TargetSocket: ~Copyable, Sendable {
   /// `nextReport`.
   ///
   /// Nothing leaves in fragments, on this host or behind it (DF), before `permitFragments`: a datagram
-  /// that is longer than the path takes fails, or vanishes and is reported.
+  /// that is longer than the path takes fails, or vanishes and is reported. Either way the kernel keeps up
+  /// to `datagramBufferOctets`: more than comes or goes in a turn.
   package static func openUDP(
     connectedTo address: IPAddress, port: UInt16
   ) throws(SystemError) -> TargetSocket {
@@ -88,10 +89,14 @@ package struct TargetSocket: ~Copyable, Sendable {
       try socket.set(CInt(IPPROTO_IPV6), IPV6_RECVERR, 1)
       try socket.set(CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
     }
+    clinux_widen_buffers(socket.number, datagramBufferOctets)
     let result = withKernelAddress(address, port: port) { Glibc.connect(socket.number, $0, $1) }
     guard result == 0 else { throw SystemError(.connect) }
     return socket
   }
+
+  /// Octets of datagrams that wait to be sent, and to be read; the kernel counts its overhead besides.
+  package static let datagramBufferOctets: CInt = 512 * 1024
 
   /// From now on received datagrams may come joined (UDP_GRO).
   ///
@@ -226,17 +231,27 @@ extension TargetSocket {
   /// it as it is set here).
   package func restoreSendBuffer(_ bound: CInt) { clinux_restore_send_buffer(number, bound) }
 
+  /// Datagrams that came and found no room in the socket, since it was made (SO_MEMINFO); nil when the
+  /// kernel does not say.
+  package func lostDatagrams() -> Int? { memory(word: 8) }  // SK_MEMINFO_DROPS
+
   /// Octets that the next send takes without `wouldBlock`, at least, as long as nothing else competes
   /// for the kernel's memory: the send buffer's bound less what is queued, with the queue's own
   /// overhead counted (SO_MEMINFO). The kernel raises the bound as the path asks for it, but only after
   /// a send has met it. Nil when the kernel does not say.
   package func sendRoom() -> Int? {
-    // SK_MEMINFO_SNDBUF is word 3, SK_MEMINFO_WMEM_QUEUED word 5 (linux/sock_diag.h).
+    // SK_MEMINFO_SNDBUF, and SK_MEMINFO_WMEM_QUEUED.
+    guard let bound = memory(word: 3), let queued = memory(word: 5) else { return nil }
+    return max(0, bound - queued)
+  }
+
+  /// One of SK_MEMINFO_* (linux/sock_diag.h).
+  private func memory(word: Int) -> Int? {
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 9) { words in
       guard let base = words.baseAddress, clinux_socket_memory(number, base) == 0 else {
         return nil
       }
-      return max(0, Int(words[3]) - Int(words[5]))
+      return Int(words[word])
     }
   }
 }

@@ -171,6 +171,32 @@ class Daemon:
         with open("/proc/%d/statm" % self.process.pid) as f:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def threads(self, file):
+        """A file of /proc of each thread, by the thread's number."""
+        folder = "/proc/%d/task" % self.process.pid
+        found = {}
+        for number in os.listdir(folder):
+            with open("%s/%s/%s" % (folder, number, file)) as f:
+                found[number] = f.read()
+        return found
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """The daemon does nothing inside the `with`: what comes for it in there waits."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            wait(lambda: all("\nState:\tt" in text.replace("\tT", "\tt") for text in self.threads("status").values()), 3, "stop of all threads")
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def trace_worker(self, world, *options):
+        """Has strace look at the first worker."""
+        worker = next(number for number, name in self.threads("comm").items() if name == "ferry-worker-0\n")
+        tracer = world.spawn(world.host, ["strace", "-qq", "-p", worker, *options])
+        wait(lambda: "TracerPid:\t0\n" not in self.threads("status")[worker], 5, "tracing of the worker")
+        return tracer
+
     def descriptors(self):
         return len(os.listdir("/proc/%d/fd" % self.process.pid))
 
