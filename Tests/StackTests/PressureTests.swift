@@ -125,7 +125,7 @@ struct PressureTests {
     #expect(try send(0..<1, octets: 60_000)[0] > 900 << 10)
   }
 
-  @Test("a resting endpoint makes room while an older one is being answered; no session goes for it")
+  @Test("a resting endpoint makes room while an older one is answered; no session goes for it")
   func restingYields() throws {
     let dns = rule("dns", .udp, ports: PortRange(53))
     let world = World(rules: [rule("web"), dns], maxFlows: 4)
