@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads the hot functions' machine code: none may count references, check exclusivity, allocate or dispatch dynamically.
+"""Reads the hot functions' machine code: none may count references, check exclusivity, allocate, dispatch
+dynamically or call through a pointer.
 
     python3 Tests/Benchmarks/assembly.py PROGRAM        checks the functions of hot-functions.txt in a release build
     python3 Tests/Benchmarks/assembly.py PROGRAM --calls NAME   shows what a function calls
@@ -24,10 +25,13 @@ FORBIDDEN = [
                              r"_allocateUninitializedArray|^swift_coro_alloc")),
     ("dispatches dynamically", re.compile(r"^dispatch thunk of|^swift_(dynamicCast|getGenericMetadata|"
                                           r"conformsToProtocol|getAssociated)|^__swift_(project_boxed|allocate_boxed)")),
+    ("calls through a pointer", re.compile(r"^a call through a pointer$")),
 ]
 
 HEAD = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 CALL = re.compile(r"\s(?:call|jmp|bl|b)\s+[0-9a-f]+ <([^>+]+)>")
+# Witnesses, class methods, closures; not what the linker knows by its place beside the code.
+INDIRECT = re.compile(r"\s(?:call\s+\*(?!0x[0-9a-f]+\(%rip\))|blr\s)")
 
 
 def read_list(path):
@@ -65,10 +69,12 @@ def calls(program):
         if line.endswith(">:\n"):
             match = HEAD.match(line)
             current = match and table.setdefault(match[1], set())
-        elif "<" in line and current is not None:
+        elif current is not None:
             match = CALL.search(line)
             if match:
                 current.add(match[1].removesuffix("@plt"))
+            elif INDIRECT.search(line):
+                current.add("a call through a pointer")
     if process.wait():
         sys.exit("objdump could not read %s" % program)
     return table
