@@ -45,8 +45,8 @@ package struct StackSettings: Sendable {
   package var timeWait = Interval.seconds(60)
   /// See `EndpointTable`.
   package var awakeEndpointsFew = EndpointTable.awakeFew
-  /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
-  /// others lack it.
+  /// A flow that carried nothing for this long, or next to nothing beside what it keeps, may be cut
+  /// for the payload memory that it keeps, when others lack it.
   package var idleBeforeCut = Interval.seconds(5)
   /// Bounds on fragments that wait for others, on all workers together.
   package var fragments = ReassemblyLimits()
@@ -153,6 +153,7 @@ package struct Stack: ~Copyable {
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
+  var paces: PaceTable
   /// When the pool may be looked at again: see `relievePressure`.
   var pressureLookAt = MonotonicInstant.zero
   /// When it is to be looked at again without being asked, since flows wait for it.
@@ -187,6 +188,7 @@ package struct Stack: ~Copyable {
     generations.initialize(repeating: 0, count: capacity)
     queue = .allocate(capacity: capacity)
     index = FlowIndex(capacity: capacity)
+    paces = PaceTable(capacity: capacity)
     hash = FlowHash(settings.seed.0, settings.seed.1)
     initialSequence = InitialSequence(
       secret: (~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15))

@@ -14,8 +14,9 @@ extension Conversation {
     case .clientLost: try clientLost(in: run, at: now)
     case .evicted:
       guard run.idleBeforeCut < .seconds(3600) else { throw fault("cuts who may wait") }
-      guard plan.client.isOdd || now - acknowledgedAt >= run.idleBeforeCut else {
-        throw fault("cuts a flow that moved \((now - acknowledgedAt).milliseconds) ms ago")
+      let moved = octetsAcknowledged(within: run.idleBeforeCut, before: now)
+      guard plan.client.isOdd || moved * 16 < max(32, keptOctetsMax(in: run)) else {
+        throw fault("cuts a flow that has just moved \(moved) octets")
       }
     case .idle:
       guard run.keepalive != nil, peer.outcome == .vanished, !plan.client.isOdd, isAllAcknowledged
@@ -23,6 +24,20 @@ extension Conversation {
       throw fault("keeps a dead client, idle")
     default: break
     }
+  }
+
+  /// SYN and FIN, which move no data, are counted as well.
+  private func octetsAcknowledged(within interval: Interval, before now: MonotonicInstant) -> Int {
+    let earlier = acknowledgments.last { now - $0.at > interval }?.offset ?? 0
+    return (acknowledgments.last?.offset ?? 0) - earlier
+  }
+
+  /// What the flow may keep at most: all that it carries, and a chunk that is hardly filled at
+  /// either end and on either side of a gap.
+  private func keptOctetsMax(in run: Plan) -> Int {
+    min(
+      run.memoryOctets,
+      plan.target.download + plan.client.upload + 4 * ChunkPool.chunkOctets)
   }
 
   /// A client that answers is not given up, nor one whose silence is short.
