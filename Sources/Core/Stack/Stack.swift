@@ -53,8 +53,9 @@ package struct StackSettings: Sendable {
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
   package var ownPrefixes: [IPPrefix] = []
-  /// The device's own addresses, which the host answers for, and which may be targets.
-  package var ownAddresses: [IPAddress] = []
+  /// The device's own addresses, which the host answers for, and which may be targets; their networks
+  /// have broadcast addresses.
+  package var ownAddresses: [InterfaceAddress] = []
   /// Where flows live, when there are several workers.
   package var steering: Steering?
   /// Which of them this one is.
@@ -120,6 +121,7 @@ package struct Stack: ~Copyable {
 
   var settings: StackSettings
   var ownPrefixes: OwnPrefixes
+  var broadcasts: DirectedBroadcasts
   var tcpSettings: (ipv4: TCPSettings, ipv6: TCPSettings)
   var flows: Slab<Flow>
   package internal(set) var endpoints: EndpointTable
@@ -176,7 +178,9 @@ package struct Stack: ~Copyable {
     fragments = Reassembler(limits: settings.fragments.shared(by: workers))
     icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
     if workers > 1 { strays.reserveCapacity(Self.straysMax) }
-    ownPrefixes = OwnPrefixes(settings.ownPrefixes, except: settings.ownAddresses)
+    ownPrefixes = OwnPrefixes(
+      settings.ownPrefixes, except: settings.ownAddresses.map(\.address))
+    broadcasts = DirectedBroadcasts(of: settings.ownAddresses)
     memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
     tcpSettings = Self.tcpSettings(settings)
     flows = Slab(capacity: capacity)
