@@ -120,7 +120,8 @@ struct HostilePacketTests {
   private func subnetted() -> World {
     let world = World(rules: [rule("all", [.tcp, .udp], ports: .all)])
     let own = [
-      ("10.77.0.1", 24), ("10.78.1.1", 22), ("10.79.0.0", 31), ("10.80.0.255", 32), ("fd77::1", 120),
+      ("10.77.0.1", 24), ("10.78.1.1", 22), ("10.79.0.0", 31), ("10.80.0.255", 32),
+      ("fd77::1", 120),
     ]
     world.stack.setOwnPrefixes(
       [], addresses: own.map { InterfaceAddress(address: address($0.0), length: $0.1) })

@@ -78,12 +78,24 @@ struct StallTests {
     let slot = try #require(world.flow)
     world.sockets[slot]?.appetite = 700
     for _ in 0..<64 { client.send([.ack, .psh], [UInt8](repeating: 5, count: 1000)) }
-    world.advance(by: .seconds(60))
+    let start = client.sequence &- 64_000
+    _ = world.take()
+    // The client's timer: its oldest segment again and again, each time after twice as long.
+    for seconds in [1, 2, 4, 8, 16, 32] {
+      world.advance(by: .seconds(seconds))
+      _ = world.take()
+      var again = client
+      again.sequence = start
+      again.send([.ack, .psh], [UInt8](repeating: 5, count: 1000))
+      let answer = try #require(world.take().last?.tcp)
+      #expect(answer.acknowledgment.rawValue == start &+ 700)
+    }
     #expect(world.stack.counters.reliefs == 0)
     #expect(world.sockets[slot]?.received.count == 700)
     world.sockets[slot]?.appetite = .max
     world.socketEvent(slot, writable: true)
     #expect(world.sockets[slot]?.received.count == 64_000)
+    #expect(world.take().last?.tcp?.acknowledgment.rawValue == client.sequence)
   }
 
   @Test("a client that reads nothing for an hour keeps its flow, and its target is not read")

@@ -52,6 +52,9 @@ final class Worker {
   /// Endpoints sleep after each turn that lets them, which nobody may notice.
   private let sleeps: Bool
 
+  /// Whether a target's socket can be made to take what is kept: a worker needs a privilege for it.
+  private let relievesTargets: Bool
+
   static let flowsMax = 32
 
   /// - Parameter steering: where flows live; nil for the only worker.
@@ -61,6 +64,7 @@ final class Worker {
   ) {
     self.number = number
     sleeps = seed % 2 == 0
+    relievesTargets = plan.relievesTargets
     turnsBetweenOverflows = seed % 7 == 3 ? 1 + Int(seed / 7 % 50) : 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
@@ -300,10 +304,10 @@ final class Worker {
   private func relieve(_ slot: UInt32) throws {
     let octets = stack.beginRelief(slot)
     guard octets > 0 else { return }
-    sockets[Int(slot)]?.buffersMore(octets)
+    if relievesTargets { sockets[Int(slot)]?.buffersMore(octets) }
     try upload(slot)
-    sockets[Int(slot)]?.buffersMore(0)
-    stack.endRelief(slot, wasRaised: true)
+    if relievesTargets { sockets[Int(slot)]?.buffersMore(0) }
+    stack.endRelief(slot, wasRaised: relievesTargets)
   }
 
   private func download(_ slot: UInt32) throws {
