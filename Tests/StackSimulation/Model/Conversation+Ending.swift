@@ -14,9 +14,15 @@ extension Conversation {
     case .clientLost: try clientLost(in: run, at: now)
     case .evicted:
       guard run.idleBeforeCut < .seconds(3600) else { throw fault("cuts who may wait") }
+      let age = now - (target?.connectedAt ?? .zero)
+      guard age >= run.idleBeforeCut else {
+        throw fault("cuts a flow that is \(age.milliseconds) ms old")
+      }
       let moved = octetsAcknowledged(within: run.idleBeforeCut, before: now)
-      guard plan.client.isOdd || moved * 16 < max(32, keptOctetsMax(in: run)) else {
-        throw fault("cuts a flow that has just moved \(moved) octets")
+      // The most that was kept after a turn: within one it may have been a little more.
+      let kept = (target?.keptOctetsMax ?? 0) + 2 * ChunkPool.chunkOctets
+      guard plan.client.isOdd || moved * 16 <= 2 * kept else {
+        throw fault("cuts a flow that keeps \(kept) octets and has just moved \(moved)")
       }
     case .idle:
       guard run.keepalive != nil, peer.outcome == .vanished, !plan.client.isOdd, isAllAcknowledged
@@ -30,14 +36,6 @@ extension Conversation {
   private func octetsAcknowledged(within interval: Interval, before now: MonotonicInstant) -> Int {
     let earlier = acknowledgments.last { now - $0.at > interval }?.offset ?? 0
     return (acknowledgments.last?.offset ?? 0) - earlier
-  }
-
-  /// What the flow may keep at most: all that it carries, and a chunk that is hardly filled at
-  /// either end and on either side of a gap.
-  private func keptOctetsMax(in run: Plan) -> Int {
-    min(
-      run.memoryOctets,
-      plan.target.download + plan.client.upload + 4 * ChunkPool.chunkOctets)
   }
 
   /// A client that answers is not given up, nor one whose silence is short.
