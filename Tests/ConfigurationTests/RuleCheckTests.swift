@@ -72,6 +72,23 @@ import Wire
         == ["4: warning: 10.0.0.1 is the device's own address, this rule never sees a packet"])
   }
 
+  @Test(
+    "a rule on the broadcast address of a network of the device's is warned about",
+    arguments: [
+      ("10.0.0.1/24", "10.0.0.255", true), ("10.0.0.1/30", "10.0.0.3", true),
+      ("10.0.0.0/31", "10.0.0.1", false), ("10.0.0.1/24", "10.0.1.255", false),
+      ("10.0.0.1/24", "10.0.0.255/32", true), ("10.0.0.1/24", "10.0.0.128/25", false),
+    ])
+  func broadcast(device: String, listen: String, isWarned: Bool) {
+    let text =
+      "device.addresses = \"\(device)\"\n"
+      + rule("listen = \"\(listen):80\"", "target = \"original\"")
+    let address = listen.prefix { $0 != "/" }
+    let warning =
+      "4: warning: \(address) is a broadcast address of the device's network, this rule never sees a packet"
+    #expect(messages(text) == (isWarned ? [warning] : []))
+  }
+
   @Test("many rules cost a sort, not a square") func manyRules() throws {
     let small = try cost(ruleCount: 1_000)
     let large = try cost(ruleCount: 8_000)

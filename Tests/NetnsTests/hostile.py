@@ -83,11 +83,11 @@ def malformed():
     yield "destination port 0", p.ipv4(C4, V4, p.UDP, p.udp(C4, V4, 5000, 0)), ("zero-port", "no-rule")
     yield "land attack", p.ipv4(V4, V4, p.TCP, p.tcp(V4, V4, 80, 80)), ("land-attack", "martian-source")
     yield "land attack over IPv6", p.ipv6(V6, V6, p.TCP, p.tcp(V6, V6, 80, 80)), ("land-attack", "martian-source")
-    for source in ("127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"):
+    for source in ("127.0.0.1", "224.0.0.1", "255.255.255.255", "10.77.0.255", "0.0.0.0"):
         yield "from " + source, p.ipv4(source, V4, p.TCP, p.tcp(source, V4, 5000, 80)), ("martian-source",)
     for source in ("::1", "::", "ff02::1", "::ffff:10.77.0.1"):
         yield "from " + source, p.ipv6(source, V6, p.TCP, p.tcp(source, V6, 5000, 80)), ("martian-source",)
-    for destination in ("255.255.255.255", "224.0.0.1", "127.0.0.1"):
+    for destination in ("255.255.255.255", "10.77.0.255", "224.0.0.1", "127.0.0.1"):
         yield "to " + destination, p.ipv4(C4, destination, p.UDP, p.udp(C4, destination, 5000, 80)), (
             "martian-destination", "multicast-destination")
     yield "protocol 132", p.ipv4(C4, V4, 132, b"x" * 20), ("unsupported-protocol",)

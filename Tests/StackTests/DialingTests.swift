@@ -163,7 +163,8 @@ struct OwnPrefixTests {
 
   private func world(_ target: String) -> World {
     let world = World(rules: [rule("web", to: target), rule("dns", .udp, to: target)])
-    world.stack.setOwnPrefixes(routed, except: [address("10.77.0.1")])
+    world.stack.setOwnPrefixes(
+      routed, addresses: [InterfaceAddress(address: address("10.77.0.1"), length: 24)])
     return world
   }
 
@@ -193,7 +194,7 @@ struct OwnPrefixTests {
     var named = rule("web")
     named.target = Target(host: .name("api.example"), port: .fixed(443))
     let world = World(rules: [named])
-    world.stack.setOwnPrefixes(routed, except: [])
+    world.stack.setOwnPrefixes(routed, addresses: [])
     world.stack.resolved("api.example", [address("10.77.0.1"), address("203.0.113.1")])
     var client = Client(world)
     try client.connect()
@@ -203,7 +204,7 @@ struct OwnPrefixTests {
   @Test("a reload may take them away")
   func replaced() throws {
     let world = world("10.77.0.200")
-    world.stack.setOwnPrefixes([], except: [])
+    world.stack.setOwnPrefixes([], addresses: [])
     var client = Client(world)
     try client.connect()
     #expect(world.dials.count == 1)

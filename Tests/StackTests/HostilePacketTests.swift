@@ -108,6 +108,61 @@ struct HostilePacketTests {
     expectEmpty(world)
   }
 
+  /// An address that is no single host's, and what packets to it count as; from it they are martian.
+  static let groups: [(address: String, destination: DropReason)] = [
+    ("224.0.0.1", .multicastDestination), ("ff02::1", .multicastDestination),
+    ("255.255.255.255", .multicastDestination), ("10.77.0.255", .multicastDestination),
+    ("10.78.3.255", .multicastDestination), ("127.0.0.1", .martianDestination),
+    ("::1", .martianDestination), ("0.0.0.0", .martianDestination),
+    ("::", .martianDestination),
+  ]
+
+  private func subnetted() -> World {
+    let world = World(rules: [rule("all", [.tcp, .udp], ports: .all)])
+    let own = [
+      ("10.77.0.1", 24), ("10.78.1.1", 22), ("10.79.0.0", 31), ("10.80.0.255", 32),
+      ("fd77::1", 120),
+    ]
+    world.stack.setOwnPrefixes(
+      [], addresses: own.map { InterfaceAddress(address: address($0.0), length: $0.1) })
+    return world
+  }
+
+  @Test("nothing comes from a group of hosts or from nowhere, nor is for one", arguments: groups)
+  func groupAddresses(group: (address: String, destination: DropReason)) {
+    let world = subnetted()
+    let address = address(group.address)
+    let (client, virtual) = address.isIPv4 ? (client4, virtual4) : (client6, virtual6)
+    world.send(tcpPacket(from: client, to: address, .syn, sequence: 1))
+    world.send(udpPacket(from: client, to: address, payload: [1]))
+    world.send(tcpPacket(from: client, to: address, .ack, sequence: 1))
+    #expect(world.stack.drops[group.destination] == 3)
+    world.send(tcpPacket(from: address, to: virtual, .syn, sequence: 1))
+    world.send(udpPacket(from: address, to: virtual, payload: [1]))
+    #expect(world.stack.drops[.martianSource] == 2)
+    #expect(world.stack.drops.total == 5)
+    #expect(world.take().isEmpty)
+    #expect(world.dials.isEmpty)
+    expectEmpty(world)
+  }
+
+  @Test(
+    "only the device's own networks have broadcast addresses, and none of fewer than four addresses",
+    arguments: [
+      "10.77.4.255", "10.78.1.255", "10.79.0.1", "10.80.0.255", "fd77::ff", "10.77.0.0",
+    ])
+  func singleHosts(text: String) throws {
+    for isSource in [false, true] {
+      let world = subnetted()
+      let address = address(text)
+      let (client, virtual) = address.isIPv4 ? (client4, virtual4) : (client6, virtual6)
+      world.send(
+        tcpPacket(
+          from: isSource ? address : client, to: isSource ? virtual : address, .syn, sequence: 1))
+      #expect(world.take().last?.tcp?.flags == [.syn, .ack])
+    }
+  }
+
   @Test("frames of any octets, and any frame cut or changed anywhere, leave the stack alive")
   func anyOctets() throws {
     let world = World(rules: [rule("all", [.tcp, .udp], ports: .all)], maxFlows: 8)
@@ -152,5 +207,38 @@ struct HostilePacketTests {
     #expect(world.stack.memory.chunks.count == 0)
     world.advance(by: .seconds(10))
     expectEmpty(world)
+  }
+
+  @Test("connections of the same listening port go on exchanging data in a flood (MUST-42)")
+  func conversationsInAFlood() throws {
+    let world = World(rules: [rule("web")], maxFlows: 64)
+    var clients: [(client: Client, slot: UInt32)] = []
+    for number in 0..<8 as Range<UInt16> {
+      let before = Set(world.sockets.keys)
+      var client = Client(world, port: 40_000 + number)
+      try client.connect()
+      clients.append((client, try #require(Set(world.sockets.keys).subtracting(before).first)))
+    }
+    world.dialing = .hangs
+    var asked = Array(repeating: [UInt8](), count: clients.count)
+    for round in 0..<20 as Range<UInt16> {
+      for port in 0..<50 as Range<UInt16> {
+        world.send(tcpPacket(port: 1000 + round * 50 + port, .syn, sequence: 1))
+      }
+      _ = world.take()
+      for index in clients.indices {
+        let slot = clients[index].slot
+        let question = [UInt8](repeating: UInt8(index), count: 100 + Int(round))
+        clients[index].client.send([.ack, .psh], question)
+        asked[index] += question
+        world.sockets[slot]?.saying = question.reversed() + [UInt8(round)]
+        world.socketEvent(slot, readable: true)
+        #expect(clients[index].client.receive().octets == question.reversed() + [UInt8(round)])
+      }
+    }
+    #expect(world.stack.counters.cookiesSent == 1000 - 16)
+    for (index, one) in clients.enumerated() {
+      #expect(world.sockets[one.slot]?.received == asked[index])
+    }
   }
 }

@@ -78,12 +78,24 @@ struct StallTests {
     let slot = try #require(world.flow)
     world.sockets[slot]?.appetite = 700
     for _ in 0..<64 { client.send([.ack, .psh], [UInt8](repeating: 5, count: 1000)) }
-    world.advance(by: .seconds(60))
+    let start = client.sequence &- 64_000
+    _ = world.take()
+    // The client's timer: its oldest segment again and again, each time after twice as long.
+    for seconds in [1, 2, 4, 8, 16, 32] {
+      world.advance(by: .seconds(seconds))
+      _ = world.take()
+      var again = client
+      again.sequence = start
+      again.send([.ack, .psh], [UInt8](repeating: 5, count: 1000))
+      let answer = try #require(world.take().last?.tcp)
+      #expect(answer.acknowledgment.rawValue == start &+ 700)
+    }
     #expect(world.stack.counters.reliefs == 0)
     #expect(world.sockets[slot]?.received.count == 700)
     world.sockets[slot]?.appetite = .max
     world.socketEvent(slot, writable: true)
     #expect(world.sockets[slot]?.received.count == 64_000)
+    #expect(world.take().last?.tcp?.acknowledgment.rawValue == client.sequence)
   }
 
   @Test("a client that reads nothing for an hour keeps its flow, and its target is not read")
@@ -149,12 +161,21 @@ struct MemoryPressureTests {
   func evicts() throws {
     let world = World(rules: [rule("web")], maxFlows: 64, bufferOctets: 2 << 20)
     // Each pins what it may: no more than is left for all others, so that many are needed.
-    try pin(world, 12, octets: 200_000)
-    try pin(world, 1, octets: 8 << 20, port: 41_000)
+    let before = try pin(world, 2, octets: 100_000)
+    let heaviest = try #require(pin(world, 1, octets: 8 << 20, port: 41_000).first)
+    let after = try pin(world, 12, octets: 150_000, port: 42_000)
+    let slots = before + after
+    let others = slots.map { world.stack.endpoints.keptOctets($0, memory: world.stack.memory) }
+    #expect(others.allSatisfy { $0 < 160_000 })
+    #expect(world.stack.endpoints.keptOctets(heaviest, memory: world.stack.memory) > 160_000)
     #expect(world.stack.memory.chunks.available <= 8)
     world.advance(by: .seconds(4))
     #expect(world.stack.counters.flowsEvicted == 0)
     world.advance(by: .seconds(2))
+    // Some of the others starve, and so one went without a newcomer.
+    let wasCut = world.sockets[heaviest] == nil
+    #expect(wasCut, "another flow than the heaviest was cut")
+    #expect(world.stack.counters.flowsEvicted == 1)
     _ = world.take()
     var (client, slot) = try connect(world, port: 50_000)
     world.sockets[slot]?.saying = [UInt8](repeating: 9, count: 300_000)
@@ -244,6 +265,76 @@ struct MemoryPressureTests {
     #expect(world.stack.counters.flowsEvicted >= 1)
     let living = Set(world.sockets.keys)
     #expect(others.allSatisfy { living.contains($0) })
+  }
+
+  @Test("a trickle is no life sign beside what is kept: who pins much and moves little goes")
+  func trickles() throws {
+    let world = World(rules: [rule("web")], maxFlows: 64, bufferOctets: 4 << 20)
+    var options = TCPOptions()
+    options.windowScale = 7
+    var trickling: [Client] = []
+    for number in 0..<24 {
+      var client = Client(world, port: UInt16(30_000 + number))
+      _ = try client.connect(scaling: options)
+      // One octet of every chunk of the window, behind a gap.
+      for chunk in 1..<60 {
+        var ahead = client
+        ahead.sequence &+= UInt32(chunk * ChunkPool.chunkOctets)
+        world.send(ahead.packet([.ack, .psh], payload: [3]))
+      }
+      trickling.append(client)
+    }
+    #expect(world.stack.memory.chunks.available <= 8)
+    let (newcomer, slot) = try connect(world, port: 50_000)
+    let gap = newcomer.packet([.ack, .psh], payload: Array("hello ".utf8))
+    var behind = newcomer
+    behind.sequence &+= 6
+    let piece = behind.packet([.ack, .psh], payload: Array("world".utf8))
+    for step in 0..<3 {
+      world.send(piece)  // refused, as long as others keep all
+      world.advance(by: .seconds(4))
+      guard step < 2 else { break }
+      for index in trickling.indices { trickling[index].send([.ack, .psh], [1]) }
+    }
+    world.send(piece)
+    world.send(gap)
+    #expect(world.sockets[slot]?.received == Array("hello world".utf8))
+    #expect(world.stack.counters.flowsEvicted == 1)
+  }
+
+  @Test("a download that is slow, but would be through within the minute, is not cut")
+  func slowIsNotIdle() throws {
+    let world = World(rules: [rule("web")], bufferOctets: 1 << 20)
+    var readers: [Client] = []
+    var slots: [UInt32] = []
+    for number in 0..<7 {
+      let (client, slot) = try connect(world, port: UInt16(40_000 + number))
+      readers.append(client)
+      slots.append(slot)
+    }
+    // The last one starves.
+    for (number, slot) in slots.enumerated() {
+      let octets = number < 6 ? 1_000_000 : 1
+      world.sockets[slot]?.saying = [UInt8](repeating: 1, count: octets)
+      world.socketEvent(slot, readable: true)
+    }
+    #expect(world.stack.memory.chunks.available <= 4)
+    var ends = readers.map { SequenceNumber($0.acknowledgment) }
+    for _ in 0..<200 {
+      for piece in world.take() {
+        guard let header = piece.tcp else { continue }
+        let index = Int(header.destinationPort) - 40_000
+        let end = header.sequence + piece.payload.count
+        if ends[index].precedes(end) { ends[index] = end }
+      }
+      for index in readers.indices {
+        let new = ends[index].distance(from: SequenceNumber(readers[index].acknowledgment))
+        readers[index].acknowledgment &+= UInt32(min(1_000, new))
+        readers[index].send(.ack)
+      }
+      world.advance(by: .milliseconds(100))
+    }
+    #expect(world.stack.counters.flowsEvicted == 0)
   }
 
   @Test("a pool that nobody idle has spent is left alone")

@@ -60,11 +60,17 @@ struct ReceiveWindowTests {
 
   @Test("a window is not widened when half of the payload pool is in use")
   func pressed() throws {
-    try Script.run(target: .nothing, memoryOctets: 1 << 20) {
-      handshake(wscale: 8, roundTrip: .milliseconds(100))
-      inject(".", 1...60_001, ack: 1)
-      inject(".", 60_001...120_001, ack: 1)
-      expectAnything()
+    // What others keep of 512 chunks.
+    for (kept, widens) in [(200, true), (300, false)] {
+      try Script.run(memoryOctets: 8 << 20) {
+        handshake(wscale: 8, roundTrip: .milliseconds(100))
+        guard let script = Script.current else { return }
+        let chunks = (0..<kept).compactMap { _ in script.memory.chunks.take() }
+        #expect(chunks.count == kept)
+        let window = upload(4, roundTrip: .milliseconds(100)).window
+        #expect(widens ? window > 960 * 1024 : window == 960 * 1024, "\(kept): \(window)")
+        for chunk in chunks { script.memory.chunks.give(chunk) }
+      }
     }
   }
 
@@ -107,6 +113,27 @@ struct StalledTargetTests {
       advance(by: .milliseconds(1))
       expectEvent(.relieve)
       expectAnything()
+    }
+  }
+
+  @Test("without relief the client sends again, is answered each time, and nothing is lost")
+  func noRelief() throws {
+    try Script.run(target: .octets(500)) {
+      handshake(wscale: 8)
+      inject("P.", 1...1001, ack: 1)
+      inject("P.", 1001...2001, ack: 1)
+      targetFills()
+      expectAnything()
+      for seconds in [1, 2, 4, 8, 16, 32] {
+        advance(by: .seconds(seconds))
+        expectAnything()
+        inject("P.", 1...1001, ack: 1)
+        expect(".", 1...1, ack: 501)
+      }
+      expectTaken(500)
+      targetTakes(.everything)
+      #expect(expectAnything().last?.acknowledgment == 2001)
+      expectTaken(2000)
     }
   }
 

@@ -193,14 +193,22 @@ struct KeepaliveTests {
     }
   }
 
-  @Test("timestamps ride along, and the answer is measured by none of its own")
+  @Test("timestamps ride along, and an answer that acknowledges nothing new measures nothing")
   func timestamps() throws {
     try Script.run(keepalive: .seconds(75)) {
       reach(.established, ts: true)
       advance(by: .seconds(75))
       expect(".", 0...0, ack: 1, ts: true)
+      advance(by: .seconds(3))
       inject(".", 1...1, ack: 1)
       expectSilence(.established)
+      // The retransmission timer is still that of the handshake's round trip.
+      targetSays(100)
+      expectSome(1)
+      advance(by: .milliseconds(199))
+      expectNothing()
+      advance(by: .milliseconds(1))
+      expect("P.", 1...101, ack: 1)
     }
   }
 

@@ -49,9 +49,17 @@ extension Script {
       TCPSegment(
         header: header, payload: Slice(payload.baseAddress, segment.octets),
         isCongestionMarked: segment.codepoint == 3), location)
+    arrivals.append(payload)
+    if !isGathering { endTurn(location) }
+  }
+
+  func endTurn(_ location: SourceLocation) {
     turn(location)
-    payload.initializeMemory(as: UInt8.self, repeating: 0xDB)  // the device reads into it again
-    payload.deallocate()
+    for payload in arrivals {
+      payload.initializeMemory(as: UInt8.self, repeating: 0xDB)  // the device reads into it again
+      payload.deallocate()
+    }
+    arrivals.removeAll()
   }
 
   /// The client's clock: milliseconds.

@@ -47,6 +47,11 @@ final class Script: @unchecked Sendable {
   var clientEdge = 0
   var serverEdge: Int?
 
+  /// Payloads of this turn's segments.
+  var arrivals: [UnsafeMutableRawBufferPointer] = []
+  /// More of them come in this turn.
+  var isGathering = false
+
   // the target's side
   var appetite: Appetite
   var takenByTarget = 0

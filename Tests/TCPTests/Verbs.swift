@@ -6,6 +6,7 @@ import Wire
 // The verbs of a script. Each is a step of the trace; without a running script they do nothing.
 //
 //   inject("P.", 1...101, ack: 1)        the client sends octets 1 to 100
+//   together { inject(…) inject(…) }     these arrive in one turn
 //   expect(".", 1...1, ack: 101)         the next segment that went out must be this
 //   expectNothing()                      none has
 //   advance(by: .milliseconds(40))       time passes, deadlines are served as they come
@@ -46,6 +47,19 @@ func inject(
     }
     if marked { segment.codepoint = 3 }
     script.inject(segment, timestamp: timestamp, echo: echo, sourceLocation)
+  }
+}
+
+/// What the client sends within arrives in one turn.
+func together(
+  _ injections: () -> Void, sourceLocation: SourceLocation = #_sourceLocation
+) {
+  step { script in
+    if script.kernel != nil { return script.inapplicable("what comes in one turn is ours") }
+    script.isGathering = true
+    injections()
+    script.isGathering = false
+    script.endTurn(sourceLocation)
   }
 }
 

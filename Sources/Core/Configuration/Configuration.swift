@@ -102,6 +102,13 @@ package struct InterfaceAddress: Sendable, Hashable, CustomStringConvertible {
     IPPrefix(address, length: address.isIPv4 ? length + 96 : length)
   }
 
+  /// The broadcast address of its network (RFC 1122 §3.2.1.3): the last one of an IPv4 network. One of
+  /// two addresses (RFC 3021) or of a single one has none.
+  package var broadcast: IPAddress? {
+    guard address.isIPv4, length <= 30 else { return nil }
+    return IPAddress(v4: address.v4 | UInt32.max >> UInt32(length))
+  }
+
   /// "10.77.0.1/24"
   package var description: String { "\(address)/\(length)" }
 }

@@ -95,13 +95,23 @@ extension SectionReader {
   }
 
   /// The kernel answers for the interface's own addresses: packets to them never enter the device.
+  /// Packets to broadcast addresses of its networks are dropped.
   private mutating func checkOwnAddresses(_ rules: [RuleReading], device: DeviceConfiguration) {
     let own = Set(device.addresses.map { IPPrefix($0.address) })
+    let broadcasts = Set(device.addresses.compactMap(\.broadcast).map { IPPrefix($0) })
     for reading in rules {
       for (pattern, span) in zip(reading.listen, reading.listenSpans) {
-        guard case .prefix(let prefix) = pattern.addresses, own.contains(prefix) else { continue }
+        guard case .prefix(let prefix) = pattern.addresses else { continue }
+        let what: String
+        if own.contains(prefix) {
+          what = "the device's own address"
+        } else if broadcasts.contains(prefix) {
+          what = "a broadcast address of the device's network"
+        } else {
+          continue
+        }
         log.warning(
-          "\(prefix.address) is the device's own address, this rule never sees a packet", at: span,
+          "\(prefix.address) is \(what), this rule never sees a packet", at: span,
           hint: "expected another address of the device's networks")
       }
     }

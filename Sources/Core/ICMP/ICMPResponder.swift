@@ -7,7 +7,8 @@
 // What never gets an error (RFC 1122 §3.2.2, RFC 1812 §4.3.2.7, RFC 4443 §2.4(e)): an ICMP error, a
 // fragment other than the first, a packet to or from an address that is no single host's. Which
 // addresses are covered, and how many errors a second are too many, is decided elsewhere
-// (`TokenBucket`). Broadcast addresses of single subnets are unknown here.
+// (`TokenBucket`). Broadcast addresses of single networks are unknown here: no packet to or from one
+// comes so far.
 
 import Wire
 

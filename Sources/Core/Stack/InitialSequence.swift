@@ -26,10 +26,13 @@ struct InitialSequence: BitwiseCopyable, Sendable {
       let clock = UInt32(truncatingIfNeeded: now.nanoseconds / 4_000)
       let sequence = SequenceNumber(clock &+ sequenceOffset)
       guard let last else { return sequence }
-      let beyond = last + 0x1_0000
-      return sequence.precedes(beyond) ? beyond : sequence
+      let floor = InitialSequence.floor(after: last)
+      return sequence.precedes(floor) ? floor : sequence
     }
   }
+
+  /// The first number for a connection that follows one in TIME-WAIT whose SND.NXT is `last`.
+  static func floor(after last: SequenceNumber) -> SequenceNumber { last + 0x1_0000 }
 
   func secrets(of tuple: FiveTuple) -> Secrets {
     var hash = SipHash(secret.0, secret.1)

@@ -11,7 +11,8 @@ import Wire
 // is served all the same), and all rules together by a quarter of the flow table. Beyond, a SYN is answered by a cookie (`SYNCookies`)
 // and forgotten: the target is dialled when the cookie comes back, and by then the client believes to
 // be connected, so that a failed dial can only be told by a reset. That is the one case in which a
-// client is answered before its target has.
+// client is answered before its target has. A SYN that would follow a connection in TIME-WAIT ends that
+// no sooner than its cookie comes back: anybody may have sent it.
 
 extension Stack {
   /// Whether a further SYN to the rule must keep nothing.
@@ -35,33 +36,47 @@ extension Stack {
   }
 
   /// Answers a SYN by a cookie.
+  /// - Parameter last: SND.NXT of the connection in TIME-WAIT that it would follow.
   mutating func answerByCookie(
-    _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, at now: MonotonicInstant
+    _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, after last: SequenceNumber? = nil,
+    at now: MonotonicInstant
   ) {
     cookiesUntil = now + SYNCookies.period + SYNCookies.period
     let isSent = TCPEndpoint.answer(
-      syn, with: cookies, path: path(tuple), timestampOffset: timestampOffset(tuple),
+      syn, with: cookies, beyond: last.map { InitialSequence.floor(after: $0) },
+      path: path(tuple), timestampOffset: timestampOffset(tuple),
       settings: tcpSettings(tuple, rule), at: now, frames: &frames)
     if isSent { counters.cookiesSent += 1 } else { memory.drops.count(.frameQueueFull) }
   }
 
   /// Makes a flow of a segment that acknowledges a cookie, and dials its target.
+  /// - Parameter resting: a flow in TIME-WAIT that gives way if it does.
   /// - Returns: false when it acknowledges none, and is any stranger's.
   mutating func cookieReturns(
-    _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32, at now: MonotonicInstant
+    _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32, insteadOf resting: UInt32? = nil,
+    at now: MonotonicInstant
   ) -> Bool {
     guard now < cookiesUntil, segment.header.flags.contains(.ack),
-      !segment.header.flags.contains(.syn), !segment.header.flags.contains(.rst),
-      case .rule(let rule, let target) = meet(tuple),
+      !segment.header.flags.contains(.syn), !segment.header.flags.contains(.rst)
+    else { return false }
+    var floor: SequenceNumber?
+    if let resting {
+      guard endpoints[resting].isLaterIncarnation(segment.header) else { return false }
+      floor = InitialSequence.floor(after: endpoints[resting].send.next)
+    }
+    guard case .rule(let rule, let target) = meet(tuple),
       let endpoint = TCPEndpoint(
-        acknowledging: segment.header, of: cookies, tuple: tuple,
+        acknowledging: segment.header, of: cookies, tuple: tuple, beyond: floor,
         timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple, rule), at: now)
     else { return false }
-    guard dialingCount < Self.dialingMax,
-      let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
-    else {
+    guard dialingCount < Self.dialingMax else {
       memory.drops.count(.flowTableFull)
       return false
+    }
+    if let resting { giveWay(resting, at: now) }
+    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
+      memory.drops.count(.flowTableFull)
+      return resting != nil
     }
     counters.cookiesAccepted += 1
     begin(slot, endpoint, at: now)

@@ -105,11 +105,14 @@ extension Stack {
     return true
   }
 
-  /// Takes the prefixes that lead back into the device: see `StackSettings.ownPrefixes`. Running
+  /// Takes the prefixes that lead back into the device and its addresses: see `StackSettings`. Running
   /// flows are not looked at again.
-  package mutating func setOwnPrefixes(_ prefixes: [IPPrefix], except addresses: [IPAddress]) {
+  package mutating func setOwnPrefixes(
+    _ prefixes: [IPPrefix], addresses: [InterfaceAddress]
+  ) {
     settings.ownPrefixes = prefixes
     settings.ownAddresses = addresses
-    ownPrefixes = OwnPrefixes(prefixes, except: addresses)
+    ownPrefixes = OwnPrefixes(prefixes, except: addresses.map(\.address))
+    broadcasts = DirectedBroadcasts(of: addresses)
   }
 }

@@ -6,9 +6,11 @@ import TCP
 //
 // Clients that close their window, or send what lies behind a gap that they never fill, pin memory for
 // as long as their flow lives, each within its own bounds. When others find the pool spent, the flow
-// that keeps the most of those that have not moved an octet for a while is cut. Flows that move are left
-// alone, however much they keep: they give it back by themselves. Looked for in the whole table, and
-// so no more often than ten times a second, and without an event only when the next flow comes of age.
+// that keeps the most is cut, of those that have not moved an octet for a while (`idleBeforeCut`) or, for
+// as long as the pool has been spent, next to nothing beside what they keep (`PaceTable`). Flows that move
+// are left alone, however much they keep: they give it back by themselves, within 16 times that
+// while. Looked for in the whole table, and so no more often than ten times a second, and
+// without an event only when the next flow comes of age.
 
 extension Stack {
   static let pressureInterval = Interval.milliseconds(100)
@@ -35,8 +37,9 @@ extension Stack {
       let flow = stack.flows[slot]
       guard flow.isTCP, !flow.marks.contains(.unlinked) else { return }
       let octets = stack.endpoints.keptOctets(slot, memory: stack.memory)
+      let slowSince = stack.lookAtPace(slot, kept: octets, at: now)
       guard octets > 0 else { return }
-      let idleAt = flow.lastActivity + stack.settings.idleBeforeCut
+      let idleAt = min(flow.lastActivity, slowSince) + stack.settings.idleBeforeCut
       #if PLANTED_FAULTS
         if PlantedFault.isPlanted(.cutsMovingFlows), idleAt > now {
           octetsMax = octets
@@ -59,5 +62,16 @@ extension Stack {
     counters.flowsEvicted += 1
     conclude(heaviest, .evicted)
     perform(flows[heaviest].relay.cut(), heaviest, at: now)
+  }
+
+  /// Since when the flow has moved next to nothing beside what it keeps.
+  private mutating func lookAtPace(
+    _ slot: UInt32, kept: Int, at now: MonotonicInstant
+  ) -> MonotonicInstant {
+    let flow = flows[slot]
+    let moved = flow.octetsUp &+ flow.octetsDown &- UInt64(endpoints.unacknowledgedOctets(slot))
+    return paces.look(
+      slot, of: flows.touchedCount, generation: generations[Int(slot)], moved: moved, kept: kept,
+      at: now)
   }
 }

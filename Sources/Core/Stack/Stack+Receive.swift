@@ -77,6 +77,8 @@ extension Stack {
     let packetSpan = octets.bytes
     let packet = try ParsedPacket(parsing: packetSpan)
     if let reason = packet.ip.martianReason() { throw reason }
+    if broadcasts.contains(packet.ip.destination) { throw .multicastDestination }
+    if broadcasts.contains(packet.ip.source) { throw .martianSource }
     guard virtio.describes(packet) else { throw .badOffloadHeader }
     if !virtio.vouchesForChecksum {
       switch packet.transport {

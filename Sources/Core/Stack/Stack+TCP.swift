@@ -28,11 +28,19 @@ extension Stack {
       strangerArrives(arrival, segment, tuple, value, at: now)
       return
     }
+    if flows[slot].marks.contains(.timeWait),
+      cookieReturns(segment, tuple, value, insteadOf: slot, at: now)
+    {
+      return
+    }
     let refused = memory.drops[.memoryFull]
     let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }
     if outcome.contains(.reincarnated) {
       let last = endpoints[slot].send.next
+      if case .rule(let rule, _) = meet(tuple), isFlooded(rule) {
+        return answerByCookie(segment.header, tuple, rule, after: last, at: now)
+      }
       giveWay(slot, at: now)
       strangerArrives(arrival, segment, tuple, value, after: last, at: now)
       return
@@ -50,7 +58,7 @@ extension Stack {
 
   /// An endpoint in TIME-WAIT makes room for its client's next connection: at once, so that it does not
   /// count beside that.
-  private mutating func giveWay(_ slot: UInt32, at now: MonotonicInstant) {
+  mutating func giveWay(_ slot: UInt32, at now: MonotonicInstant) {
     guard flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) else {
       return perform(flows[slot].relay.clientClosed(), slot, at: now)
     }

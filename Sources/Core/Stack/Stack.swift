@@ -45,16 +45,17 @@ package struct StackSettings: Sendable {
   package var timeWait = Interval.seconds(60)
   /// See `EndpointTable`.
   package var awakeEndpointsFew = EndpointTable.awakeFew
-  /// A flow that carried nothing for this long may be cut for the payload memory that it keeps, when
-  /// others lack it.
+  /// A flow that carried nothing for this long, or next to nothing beside what it keeps, may be cut
+  /// for the payload memory that it keeps, when others lack it.
   package var idleBeforeCut = Interval.seconds(5)
   /// Bounds on fragments that wait for others, on all workers together.
   package var fragments = ReassemblyLimits()
   /// What is routed into the device from the network namespace that targets are dialled in; empty
   /// when the device is in another one. A target in there would dial itself, and is refused.
   package var ownPrefixes: [IPPrefix] = []
-  /// The device's own addresses, which the host answers for, and which may be targets.
-  package var ownAddresses: [IPAddress] = []
+  /// The device's own addresses, which the host answers for, and which may be targets; their networks
+  /// have broadcast addresses.
+  package var ownAddresses: [InterfaceAddress] = []
   /// Where flows live, when there are several workers.
   package var steering: Steering?
   /// Which of them this one is.
@@ -120,6 +121,7 @@ package struct Stack: ~Copyable {
 
   var settings: StackSettings
   var ownPrefixes: OwnPrefixes
+  var broadcasts: DirectedBroadcasts
   var tcpSettings: (ipv4: TCPSettings, ipv6: TCPSettings)
   var flows: Slab<Flow>
   package internal(set) var endpoints: EndpointTable
@@ -153,6 +155,7 @@ package struct Stack: ~Copyable {
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
+  var paces: PaceTable
   /// When the pool may be looked at again: see `relievePressure`.
   var pressureLookAt = MonotonicInstant.zero
   /// When it is to be looked at again without being asked, since flows wait for it.
@@ -175,7 +178,9 @@ package struct Stack: ~Copyable {
     fragments = Reassembler(limits: settings.fragments.shared(by: workers))
     icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
     if workers > 1 { strays.reserveCapacity(Self.straysMax) }
-    ownPrefixes = OwnPrefixes(settings.ownPrefixes, except: settings.ownAddresses)
+    ownPrefixes = OwnPrefixes(
+      settings.ownPrefixes, except: settings.ownAddresses.map(\.address))
+    broadcasts = DirectedBroadcasts(of: settings.ownAddresses)
     memory = TCPMemory(octets: settings.bufferOctetsMax, flows: capacity)
     tcpSettings = Self.tcpSettings(settings)
     flows = Slab(capacity: capacity)
@@ -187,6 +192,7 @@ package struct Stack: ~Copyable {
     generations.initialize(repeating: 0, count: capacity)
     queue = .allocate(capacity: capacity)
     index = FlowIndex(capacity: capacity)
+    paces = PaceTable(capacity: capacity)
     hash = FlowHash(settings.seed.0, settings.seed.1)
     initialSequence = InitialSequence(
       secret: (~settings.seed.1, settings.seed.0 &* 0x9E37_79B9_7F4A_7C15))

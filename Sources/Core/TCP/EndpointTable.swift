@@ -101,6 +101,12 @@ package struct EndpointTable: ~Copyable {
     return index == noSlot ? 0 : awake[index].keptOctets(memory: memory)
   }
 
+  /// Octets towards the client that it has not acknowledged.
+  package func unacknowledgedOctets(_ slot: UInt32) -> Int {
+    let index = places[Int(slot)].awake
+    return index == noSlot ? 0 : Int(awake[index].send.buffer.octets)
+  }
+
   // MARK: Sleep
 
   private mutating func wake(_ slot: UInt32) -> UInt32 {

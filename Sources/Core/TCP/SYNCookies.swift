@@ -16,6 +16,11 @@ import Wire
 // without timestamps gets neither window scaling nor SACK, and nobody ECN. Not kept: the SYN-ACK is not sent again
 // (the client's SYN comes again), and its round trip is not measured. Nor is it kept that a cookie has come
 // back: while it is good, it begins another flow of the same numbers once the first is gone.
+//
+// A SYN that would follow a connection in TIME-WAIT must be answered beyond that one's numbers (RFC 1122
+// §4.2.2.13), which a cookie knows nothing of. Where it does not lie there by itself, it goes out half
+// the number space further on. TIME-WAIT, which stays until the cookie has come back, knows by its own
+// numbers which of the two to look for.
 
 package struct SYNCookies: Sendable {
   /// The window of an answer that keeps nothing, octets: what a client can make us hold before its
@@ -38,18 +43,37 @@ package struct SYNCookies: Sendable {
   // MARK: Sequence numbers
 
   /// The sequence number that answers `syn`.
-  func sequence(for syn: TCPHeader, tuple: FiveTuple, at now: MonotonicInstant) -> SequenceNumber {
+  /// - Parameter floor: where it may begin, when a connection in TIME-WAIT is before it.
+  func sequence(
+    for syn: TCPHeader, tuple: FiveTuple, beyond floor: SequenceNumber? = nil,
+    at now: MonotonicInstant
+  ) -> SequenceNumber {
     let wanted = syn.options.maximumSegmentSize ?? Self.segmentSizes[1]
     var index = 0
     for i in 1..<Self.segmentSizes.count where Self.segmentSizes[i] <= wanted { index = i }
-    return sequence(of: Self.periods(now), index, tuple, syn.sequence)
+    let cookie = sequence(of: Self.periods(now), index, tuple, syn.sequence)
+    guard let floor, cookie.precedes(floor) else { return cookie }
+    return cookie + Self.halfTheNumbers
   }
 
+  private static let halfTheNumbers = 1 << 31
+
   /// What a client that acknowledges a cookie had said in its SYN; nil when `header` acknowledges none.
+  /// - Parameter floor: as for `sequence`.
   package func syn(
-    acknowledgedBy header: TCPHeader, tuple: FiveTuple, at now: MonotonicInstant
+    acknowledgedBy header: TCPHeader, tuple: FiveTuple, beyond floor: SequenceNumber? = nil,
+    at now: MonotonicInstant
   ) -> TCPHeader? {
-    let cookie = header.acknowledgment - 1
+    let sequence = header.acknowledgment - 1
+    guard let floor else { return syn(header, cookie: sequence, tuple, at: now) }
+    guard floor.precedesOrEquals(sequence) else { return nil }
+    return syn(header, cookie: sequence, tuple, at: now)
+      ?? syn(header, cookie: sequence + Self.halfTheNumbers, tuple, at: now)
+  }
+
+  private func syn(
+    _ header: TCPHeader, cookie: SequenceNumber, _ tuple: FiveTuple, at now: MonotonicInstant
+  ) -> TCPHeader? {
     let clientSequence = header.sequence - 1
     let tagged = cookie.rawValue &- tupleSecret(tuple)
     let index = Int(tagged >> 24 & 7)

@@ -240,8 +240,8 @@ extension TCPEndpoint {
     UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000_000)
   }
 
-  /// Whether a SYN in TIME-WAIT is no old duplicate (RFC 6191 §2).
-  private func isLaterIncarnation(_ header: TCPHeader) -> Bool {
+  /// Whether a SYN in TIME-WAIT, or what follows it, is no old duplicate (RFC 6191 §2).
+  package func isLaterIncarnation(_ header: TCPHeader) -> Bool {
     if let timestamp = header.options.timestamp {
       guard usesTimestamps else { return true }
       let difference = Int32(bitPattern: timestamp.value &- recentTimestamp)

@@ -7,10 +7,12 @@ import Wire
 
 extension TCPEndpoint {
   /// Answers a SYN and keeps nothing of it (see `SYNCookies`).
+  /// - Parameter floor: where the answer's numbers may begin; nil: anywhere.
   /// - Returns: false when there was no room for the frame.
   package static func answer(
-    _ syn: TCPHeader, with cookies: SYNCookies, path: TCPPath, timestampOffset: UInt32,
-    settings: TCPSettings, at now: MonotonicInstant, frames: inout FrameQueue
+    _ syn: TCPHeader, with cookies: SYNCookies, beyond floor: SequenceNumber? = nil,
+    path: TCPPath, timestampOffset: UInt32, settings: TCPSettings, at now: MonotonicInstant,
+    frames: inout FrameQueue
   ) -> Bool {
     guard frames.fits(headerOctets: PacketWriter.tcpHeaderOctetsMax, payloadSlices: 0) else {
       return false
@@ -18,7 +20,7 @@ extension TCPEndpoint {
     let syn = SYNCookies.reduced(syn)
     var endpoint = TCPEndpoint(
       holding: syn, isIPv4: path.tuple.virtual.isIPv4,
-      initialSequence: cookies.sequence(for: syn, tuple: path.tuple, at: now),
+      initialSequence: cookies.sequence(for: syn, tuple: path.tuple, beyond: floor, at: now),
       timestampOffset: timestampOffset, settings: narrow(settings), at: now)
     if endpoint.usesTimestamps {
       let clock = endpoint.timestamp(at: now).value
@@ -33,9 +35,12 @@ extension TCPEndpoint {
   /// segment itself is still to be taken.
   package init?(
     acknowledging header: TCPHeader, of cookies: SYNCookies, tuple: FiveTuple,
-    timestampOffset: UInt32, settings: TCPSettings, at now: MonotonicInstant
+    beyond floor: SequenceNumber? = nil, timestampOffset: UInt32, settings: TCPSettings,
+    at now: MonotonicInstant
   ) {
-    guard let syn = cookies.syn(acknowledgedBy: header, tuple: tuple, at: now) else { return nil }
+    guard
+      let syn = cookies.syn(acknowledgedBy: header, tuple: tuple, beyond: floor, at: now)
+    else { return nil }
     self.init(
       holding: syn, isIPv4: tuple.virtual.isIPv4, initialSequence: header.acknowledgment - 1,
       timestampOffset: timestampOffset, settings: Self.narrow(settings), at: now)

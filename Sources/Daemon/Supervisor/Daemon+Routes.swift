@@ -41,7 +41,7 @@ extension Daemon {
 
   /// Tells the workers what leads back into the device.
   func postOwnPrefixes() {
-    post(.ownPrefixes(plan.ownPrefixes, except: plan.addresses.map(\.address)))
+    post(.ownPrefixes(plan.ownPrefixes, addresses: plan.addresses))
   }
 
   func startRouteWatch() {

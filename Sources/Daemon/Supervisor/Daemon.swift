@@ -185,7 +185,7 @@ actor Daemon {
         unmatched: configuration.daemon.unmatched,
         drainTimeout: configuration.daemon.drainTimeout,
         seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
-        ownAddresses: plan.addresses.map(\.address),
+        ownAddresses: plan.addresses,
         place: opened.steering.map {
           WorkerPlace(steering: $0, number: number, handOvers: handOvers, counts: counts)
         }, fallsBehind: fallsBehind)

@@ -38,8 +38,9 @@ package struct WorkerSettings: Sendable {
   /// What is routed into the device from the worker's own network namespace, and refused as a
   /// target: it would dial itself.
   package var ownPrefixes: [IPPrefix]
-  /// The device's own addresses, which may be targets all the same.
-  package var ownAddresses: [IPAddress]
+  /// The device's own addresses, which may be targets all the same; the broadcast addresses of their
+  /// networks are nobody's.
+  package var ownAddresses: [InterfaceAddress]
   /// How many workers there are and which one this is; nil for the only one.
   package var place: WorkerPlace?
   /// Called on the worker's thread, ten times a second at most, when the device has more packets than a
@@ -48,7 +49,7 @@ package struct WorkerSettings: Sendable {
 
   package init(
     mtu: Int, maxFlows: Int, unmatched: UnmatchedPolicy, drainTimeout: Interval,
-    seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [IPAddress] = [],
+    seed: (UInt64, UInt64), ownPrefixes: [IPPrefix] = [], ownAddresses: [InterfaceAddress] = [],
     place: WorkerPlace? = nil, fallsBehind: (@Sendable () -> Void)? = nil
   ) {
     self.mtu = mtu
@@ -75,7 +76,7 @@ package enum WorkerMessage: Sendable {
   /// The device's queue had no room for packets of clients.
   case deviceOverflowed
   /// Replaces `WorkerSettings.ownPrefixes` and `ownAddresses`.
-  case ownPrefixes([IPPrefix], except: [IPAddress] = [])
+  case ownPrefixes([IPPrefix], addresses: [InterfaceAddress])
   /// Calls back once with what is going on, on the worker's thread, or with nil when this worker will
   /// not tell; the callee must not wait.
   case snapshot(@Sendable (WorkerSnapshot?) -> Void)

@@ -327,7 +327,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       case .mtu(let mtu): stack.setMTU(mtu)
       case .deviceOverflowed: stack.deviceOverflowed(at: now)
       case .ownPrefixes(let prefixes, let addresses):
-        stack.setOwnPrefixes(prefixes, except: addresses)
+        stack.setOwnPrefixes(prefixes, addresses: addresses)
       case .snapshot(let receive): receive(snapshot())
       case .stop: isStopping = true
       }

@@ -14,8 +14,15 @@ extension Conversation {
     case .clientLost: try clientLost(in: run, at: now)
     case .evicted:
       guard run.idleBeforeCut < .seconds(3600) else { throw fault("cuts who may wait") }
-      guard plan.client.isOdd || now - acknowledgedAt >= run.idleBeforeCut else {
-        throw fault("cuts a flow that moved \((now - acknowledgedAt).milliseconds) ms ago")
+      let age = now - (target?.connectedAt ?? .zero)
+      guard age >= run.idleBeforeCut else {
+        throw fault("cuts a flow that is \(age.milliseconds) ms old")
+      }
+      let moved = octetsAcknowledged(within: run.idleBeforeCut, before: now)
+      // The most that was kept after a turn: within one it may have been a little more.
+      let kept = (target?.keptOctetsMax ?? 0) + 2 * ChunkPool.chunkOctets
+      guard plan.client.isOdd || moved * 16 <= 2 * kept else {
+        throw fault("cuts a flow that keeps \(kept) octets and has just moved \(moved)")
       }
     case .idle:
       guard run.keepalive != nil, peer.outcome == .vanished, !plan.client.isOdd, isAllAcknowledged
@@ -23,6 +30,12 @@ extension Conversation {
       throw fault("keeps a dead client, idle")
     default: break
     }
+  }
+
+  /// SYN and FIN, which move no data, are counted as well.
+  private func octetsAcknowledged(within interval: Interval, before now: MonotonicInstant) -> Int {
+    let earlier = acknowledgments.last { now - $0.at > interval }?.offset ?? 0
+    return (acknowledgments.last?.offset ?? 0) - earlier
   }
 
   /// A client that answers is not given up, nor one whose silence is short.

@@ -42,7 +42,8 @@ final class Conversation {
 
   // How it ends.
   private(set) var acknowledgedByClient = 0
-  private(set) var acknowledgedAt = MonotonicInstant.zero
+  /// When the client acknowledged how much, oldest first.
+  private(set) var acknowledgments: [(at: MonotonicInstant, offset: Int)] = []
   var end = FlowEnd.none
 
   init(index: Int, plan: FlowPlan, peer: any Client) {
@@ -60,6 +61,7 @@ final class Conversation {
     notification = NotificationWatch()
     twinNotification = NotificationWatch()
     acknowledgedByClient = 0
+    acknowledgments = []
     end = .none
     stackInitial = nil
     acknowledged = 0
@@ -95,9 +97,8 @@ final class Conversation {
       acknowledgment: offset, isOdd: plan.client.isOdd)
     guard offset <= sent else { return }
     if offset > acknowledgedByClient {
-      // A single octet may be SYN or FIN, which move no data.
-      if offset - acknowledgedByClient > 1 { acknowledgedAt = now }
       acknowledgedByClient = offset
+      acknowledgments.append((now, offset))
     }
     clientEdge = max(clientEdge, offset + Int(segment.window) << scale)
   }

@@ -23,6 +23,7 @@ extension Plan {
     if dice.percent(40) || (keepalive != nil && memoryOctets < 64 << 20) {
       idleBeforeCut = .milliseconds(dice.within(1_000...6_000))
     }
+    relievesTargets = !dice.percent(15)
   }
 
   /// Of the flows that nobody ends some are still there, and some are dead.

@@ -128,6 +128,8 @@ package struct Plan {
   /// What a flow that does not move may be cut after, when others lack memory; by default who lacks
   /// memory waits.
   var idleBeforeCut = Interval.seconds(3600)
+  /// A stalled target's socket can be made to take what is kept.
+  var relievesTargets = true
   /// With several, the device gives each packet to any of them.
   var workers = 1
 }

@@ -14,6 +14,7 @@ final class TargetModel {
   private let uploadKey: Int
   private let downloadKey: Int
   private(set) var isConnected = false
+  private(set) var connectedAt = MonotonicInstant.zero
   private(set) var isClosed = false
   private(set) var wasAborted = false
   /// Octets that `send` took.
@@ -40,6 +41,8 @@ final class TargetModel {
   /// The event queue's note.
   var armedAt = MonotonicInstant.distantFuture
   var dropsAnOctet = false
+  /// Octets of the payload pool that the flow has kept after a turn, at most.
+  var keptOctetsMax = 0
 
   init(
     _ plan: TargetPlan, flow: Int, isStray: Bool, uploadKey: Int, downloadKey: Int
@@ -69,6 +72,7 @@ final class TargetModel {
 
   private func connected(at now: MonotonicInstant) {
     isConnected = true
+    connectedAt = now
     eventPending = true
     if !isStray { sayAt = now + plan.sayDelay }
   }

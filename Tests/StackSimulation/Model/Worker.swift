@@ -52,6 +52,11 @@ final class Worker {
   /// Endpoints sleep after each turn that lets them, which nobody may notice.
   private let sleeps: Bool
 
+  /// Whether a target's socket can be made to take what is kept: a worker needs a privilege for it.
+  private let relievesTargets: Bool
+  /// Flows may be cut for the memory that they keep.
+  private let watchesMemory: Bool
+
   static let flowsMax = 32
 
   /// - Parameter steering: where flows live; nil for the only worker.
@@ -61,6 +66,8 @@ final class Worker {
   ) {
     self.number = number
     sleeps = seed % 2 == 0
+    relievesTargets = plan.relievesTargets
+    watchesMemory = plan.idleBeforeCut < .seconds(3600)
     turnsBetweenOverflows = seed % 7 == 3 ? 1 + Int(seed / 7 % 50) : 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
@@ -123,12 +130,21 @@ final class Worker {
     memset(arena, 0xDB, used)
     try clientPass()
     dialled.removeAll { $0.isClosed }
+    if watchesMemory { noteKept() }
     if sleeps { stack.putEndpointsToSleep() }
     guard stack.memory.pending.count == 0 else {
       throw Violation(
         "\(stack.memory.pending.count) slices of the device's buffers outlive the turn")
     }
     return activity > 0
+  }
+
+  private func noteKept() {
+    for slot in 0..<UInt32(Self.flowsMax) {
+      guard let socket = sockets[Int(slot)] else { continue }
+      let kept = stack.endpoints.keptOctets(slot, memory: stack.memory)
+      socket.keptOctetsMax = max(socket.keptOctetsMax, kept)
+    }
   }
 
   private func event(_ slot: UInt32, _ socket: TargetModel) throws {
@@ -300,10 +316,10 @@ final class Worker {
   private func relieve(_ slot: UInt32) throws {
     let octets = stack.beginRelief(slot)
     guard octets > 0 else { return }
-    sockets[Int(slot)]?.buffersMore(octets)
+    if relievesTargets { sockets[Int(slot)]?.buffersMore(octets) }
     try upload(slot)
-    sockets[Int(slot)]?.buffersMore(0)
-    stack.endRelief(slot, wasRaised: true)
+    if relievesTargets { sockets[Int(slot)]?.buffersMore(0) }
+    stack.endRelief(slot, wasRaised: relievesTargets)
   }
 
   private func download(_ slot: UInt32) throws {

@@ -1,0 +1,52 @@
+import Primitives
+
+// Whether flows move what they keep, as seen while the payload pool is spent.
+//
+// An octet now and then is no sign that a flow gives back what it keeps: a client that pins a megabyte
+// behind a gap may send one in order every few seconds, for ever. So each flow is set a goal, a share of
+// what it keeps, and is slow when it has not moved that much for long. Flows are only looked at while
+// memory is short; nothing is counted before, and no memory is touched.
+
+/// One place for each flow slot.
+struct PaceTable: ~Copyable {
+  /// A flow that takes so many times `StackSettings.idleBeforeCut` to move what it keeps is no slow one.
+  static let keptPerGoal = 16
+
+  private struct Pace: BitwiseCopyable {
+    /// When the goal was set.
+    var since: MonotonicInstant
+    /// What is to be moved in all, octets.
+    var goal: UInt64
+    /// Of the flow that it was set for.
+    var generation: UInt32
+  }
+
+  private let places: UnsafeMutablePointer<Pace>
+  private var initialized = 0
+
+  init(capacity: Int) { places = .allocate(capacity: capacity) }
+
+  deinit { places.deallocate() }
+
+  /// Looks at a flow.
+  /// - Parameters:
+  ///   - slots: flow slots that were ever taken; `slot` is one of them.
+  ///   - moved: octets that the target or the client took since the flow began.
+  ///   - kept: octets of the pool that it keeps.
+  /// - Returns: since when it has not moved a goal's worth.
+  mutating func look(
+    _ slot: UInt32, of slots: UInt32, generation: UInt32, moved: UInt64, kept: Int,
+    at now: MonotonicInstant
+  ) -> MonotonicInstant {
+    while initialized < Int(slots) {
+      (places + initialized).initialize(to: Pace(since: .zero, goal: 0, generation: 0))
+      initialized += 1
+    }
+    let place = places + Int(slot)
+    if place.pointee.generation != generation || moved >= place.pointee.goal {
+      place.pointee = Pace(
+        since: now, goal: moved &+ UInt64(kept / Self.keptPerGoal), generation: generation)
+    }
+    return place.pointee.since
+  }
+}
