@@ -252,7 +252,11 @@ package struct SendSide: BitwiseCopyable {
     let start = next
     let end = start + octets + (finish ? 1 : 0)
     guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
-      if outstanding == 0 { armRetransmission(at: now) }
+      if outstanding == 0 {  // nothing is in flight: nobody owes an answer
+        unanswered = 0
+        backoff = 0
+        armRetransmission(at: now)
+      }
       return nil
     }
     next = end
@@ -320,6 +324,7 @@ package struct SendSide: BitwiseCopyable {
       // No record to cut it with: whole, if a frame can carry it, rather than never.
       guard memory.sent[slot].octets <= max(mss, burstOctets), windowOctets > 0 else { return nil }
     }
+    scoreboard.join(slot, upTo: limit, records: &memory.sent)
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
     if windowOctets == 0 { sentIntoClosedWindow = true }
