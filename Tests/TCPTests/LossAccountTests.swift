@@ -64,3 +64,71 @@ struct CutBlocksTests {
     }
   }
 }
+
+@Suite("RFC 8985 §6.2, step 4: what is no reordering")
+struct NoReorderingTests {
+  @Test("blocks of one acknowledgement say nothing of order: the newest comes first (RFC 2018 §4)")
+  func newestFirst() throws {
+    try Script.run {
+      handshake(sack: true, roundTrip: .milliseconds(10))
+      targetSays(10_000)
+      expectSome(10)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 1, sackBlocks: [6001...10_001, 3001...5001, 1001...2001])
+      expect(".", 1...1001, ack: 1)
+      expect(".", 2001...3001, ack: 1)
+      expect(".", 5001...6001, ack: 1)
+      expectNothing()
+    }
+  }
+
+  /// Of ten segments the first is lost, twice: the others are told to have arrived, and the time-out
+  /// does not believe it.
+  private func timedOut() {
+    handshake(sack: true, roundTrip: .milliseconds(8))
+    targetSays(10_000)
+    expectSome(10)
+    advance(by: .milliseconds(8))
+    inject(".", 1...1, ack: 1, sackBlocks: [1001...10_001])
+    expect(".", 1...1001, ack: 1)
+    advance(by: .milliseconds(192))
+    expect(".", 1...1001, ack: 1)
+    advance(by: .milliseconds(8))
+  }
+
+  @Test("what was told to have arrived before a time-out does not arrive late after it")
+  func toldBefore() throws {
+    try Script.run {
+      timedOut()
+      inject(".", 1...1, ack: 10_001)
+      targetSays(40_000)
+      expectSome(2)
+      advance(by: .milliseconds(8))
+      for (acknowledged, sent) in [(12_001, 2), (14_001, 3), (17_001, 4)] {
+        inject(".", 1...1, ack: acknowledged)
+        expectSome(sent)
+        advance(by: .milliseconds(8))
+      }
+      inject(".", 1...1, ack: 17_001, sackBlocks: [18_001...21_001])
+      expect(".", 17_001...18_001, ack: 1)
+      expectAnything()
+    }
+  }
+
+  @Test("nor is it a round trip that ends the timer's back-off (Karn)")
+  func toldAgain() throws {
+    try Script.run {
+      timedOut()
+      inject(".", 1...1, ack: 1, sackBlocks: [1001...10_001])
+      expectNothing()
+      advance(by: .milliseconds(391))
+      expectNothing()
+      advance(by: .milliseconds(1))
+      expect(".", 1...1001, ack: 1)
+      advance(by: .milliseconds(799))
+      expectNothing()
+      advance(by: .milliseconds(1))
+      expect(".", 1...1001, ack: 1)
+    }
+  }
+}

@@ -18,7 +18,8 @@ package struct SentRecord: BitwiseCopyable {
     package static let lost = Marks(rawValue: 2)
     /// Sent again since it was marked lost, or at all: no RTT sample (Karn).
     package static let resent = Marks(rawValue: 4)
-    /// Was ever sent more than once.
+    /// Was sent more than once, or told to have arrived before a time-out that did not believe it: says
+    /// nothing of round trips, nor of order.
     package static let ambiguous = Marks(rawValue: 8)
   }
 
@@ -343,7 +344,9 @@ package struct SACKScoreboard: BitwiseCopyable {
     lostOctets = 0
     var slot = head
     while slot != noSlot {
-      records[slot].marks = records[slot].marks.subtracting([.arrived, .resent]).union(.lost)
+      var marks = records[slot].marks
+      if marks.contains(.arrived) { marks.insert(.ambiguous) }
+      records[slot].marks = marks.subtracting([.arrived, .resent]).union(.lost)
       lostOctets += UInt32(records[slot].octets)
       slot = records[slot].next
     }
