@@ -132,3 +132,61 @@ struct NoReorderingTests {
     }
   }
 }
+
+@Suite("RFC 5681 §3.2, RFC 8985 §7.4: what a loss is paid for with")
+struct FlightAtLossTests {
+  @Test("what the acknowledgement that shows the loss takes off was in flight too")
+  func acknowledgedWithIt() throws {
+    try Script.run {
+      handshake(sack: true, roundTrip: .milliseconds(10))
+      targetSays(10_000)
+      expectSome(10)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 6001, sackBlocks: [7001...10_001])
+      expect(".", 6001...7001, ack: 1)
+      inject(".", 1...1, ack: 10_001)
+      targetSays(40_000)
+      expectSome(5)
+    }
+  }
+
+  /// Of ten segments the last is not acknowledged, and probed with.
+  private func probed() {
+    handshake(sack: true, roundTrip: .milliseconds(10))
+    targetSays(10_000)
+    expectSome(10)
+    advance(by: .milliseconds(10))
+    inject(".", 1...1, ack: 8001)
+    advance(by: .milliseconds(22))
+    expect("P.", 9001...10_001, ack: 1)
+    advance(by: .milliseconds(10))
+  }
+
+  @Test("a tail probe that mended a loss: half of what was in flight with the tail (§7.4.2)")
+  func probeMended() throws {
+    try Script.run {
+      probed()
+      inject(".", 1...1, ack: 10_001)
+      targetSays(1000)
+      expectSome(1)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 11_001)
+      targetSays(40_000)
+      expectSome(5)
+    }
+  }
+
+  @Test("one that came twice mended nothing: the window stands")
+  func probeNeedless() throws {
+    try Script.run {
+      probed()
+      inject(".", 1...1, ack: 10_001, sackBlocks: [9001...10_001])
+      targetSays(1000)
+      expectSome(1)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 11_001)
+      targetSays(40_000)
+      expectSome(18)
+    }
+  }
+}

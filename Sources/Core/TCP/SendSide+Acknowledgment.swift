@@ -77,7 +77,8 @@ extension SendSide {
       takeBack(acknowledgedOctets: advance, memory: memory)
     }
     let wasPartial = recovery.state == .fast && !usesSACK
-    let foundLoss = detectLoss(delivered: report.deliveredOctets, at: now, memory: &memory)
+    let foundLoss = detectLoss(
+      delivered: report.deliveredOctets, flightOctets: flightBefore, at: now, memory: &memory)
     react(
       to: report, advance: advance, pipeBefore: pipeBefore, foundLoss: foundLoss,
       isEchoed: isEchoed(header, flightOctets: flightBefore), at: now, memory: &memory)

@@ -61,11 +61,13 @@ extension SendSide {
   }
 
   /// Looks for what is lost.
-  /// - Parameter delivered: by the acknowledgement at hand.
+  /// - Parameters:
+  ///   - delivered: by the acknowledgement at hand.
+  ///   - flightOctets: outstanding before it.
   /// - Returns: whether anything is newly lost.
   @discardableResult
   mutating func detectLoss(
-    delivered: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    delivered: Int, flightOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Bool {
     reorderAt = .distantFuture
     guard !scoreboard.isEmpty else { return false }
@@ -82,7 +84,9 @@ extension SendSide {
       loseFirst(memory: &memory)
       found = true
     }
-    if found, !recovery.isActive { enterFastRecovery(delivered: delivered) }
+    if found, !recovery.isActive {
+      enterFastRecovery(delivered: delivered, flightOctets: flightOctets)
+    }
     return found
   }
 
@@ -101,13 +105,13 @@ extension SendSide {
     return Int(duplicateAcknowledgments) >= threshold
   }
 
-  private mutating func enterFastRecovery(delivered: Int) {
+  private mutating func enterFastRecovery(delivered: Int, flightOctets: Int) {
     let isPaid = notification.hasPaid(forLossAt: unacknowledged)
     recovery.enter(
       .fast, upTo: next, flightOctets: outstanding - arrivedOctets + delivered,
       reduced: isPaid ? nil : unacknowledged)
     guard !isPaid else { return }
-    congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+    congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
     notification.reduced(upTo: next)
   }
 
@@ -201,7 +205,8 @@ extension SendSide {
     } else if recovery.tailProbeEnd.precedes(acknowledgment) {
       recovery.tailProbeEnded()
       if !recovery.isActive {
-        congestion.lost(flightOctets: max(outstanding, 1), segmentOctets: Int(segmentOctets))
+        congestion.lost(
+          flightOctets: recovery.tailProbeFlightOctets, segmentOctets: Int(segmentOctets))
         recovery.settleDoubt()
         notification.reduced(upTo: next)
       }
@@ -216,7 +221,7 @@ extension SendSide {
   mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
     guard reorderAt <= now else { return }
     let wasActive = recovery.isActive
-    detectLoss(delivered: 0, at: now, memory: &memory)
+    detectLoss(delivered: 0, flightOctets: outstanding, at: now, memory: &memory)
     guard !wasActive, recovery.state == .fast else { return }
     // nothing was delivered now: one segment (RFC 9937 §5.2)
     let allowed = recovery.allowance(

@@ -268,7 +268,7 @@ package struct SendSide: BitwiseCopyable {
         upTo: end, isRetransmission: false, segmentsLeft: mayGoOn ? left / mss : 0)
     }
     if finish { finishSent = true }
-    recovery.sent(octets)
+    recovery.sentNew(octets, flightOctets: outstanding)
     lastSentAt = now
     armRetransmission(at: now)
     armTailProbe(at: now)
