@@ -190,3 +190,62 @@ struct FlightAtLossTests {
     }
   }
 }
+
+@Suite("RFC 2883 §4.1.2, §4.2: duplicates in front of a gap")
+struct DuplicateBehindGapTests {
+  @Test("the duplicate is told first, then the run that holds it")
+  func inRun() throws {
+    try Script.run {
+      handshake(sack: true)
+      inject(".", 1001...3001, ack: 1)
+      expect(".", 1...1, ack: 1, sackBlocks: [1001...3001])
+      inject(".", 1001...2001, ack: 1)
+      expect(".", 1...1, ack: 1, sackBlocks: [1001...2001, 1001...3001])
+      inject(".", 4001...5001, ack: 1)
+      expect(".", 1...1, ack: 1, sackBlocks: [4001...5001, 1001...3001])
+    }
+  }
+
+  @Test("a segment that overlaps a run is a duplicate as far as it does, once")
+  func overlap() throws {
+    try Script.run {
+      handshake(sack: true)
+      inject(".", 1001...2001, ack: 1)
+      inject(".", 3001...4001, ack: 1)
+      expectAnything()
+      inject(".", 1501...3501, ack: 1)
+      expect(".", 1...1, ack: 1, sackBlocks: [1501...2001, 1001...4001])
+    }
+  }
+
+  @Test("so is one that fills the gap and goes on into the run")
+  func filling() throws {
+    try Script.run {
+      handshake(sack: true)
+      inject(".", 1001...2001, ack: 1)
+      expectAnything()
+      inject(".", 1...1501, ack: 1)
+      expect(".", 1...1, ack: 2001, sackBlocks: [1001...1501])
+    }
+  }
+
+  @Test("such a report of what was sent again takes the reduction back (RFC 3708)")
+  func heard() throws {
+    try Script.run {
+      handshake(sack: true, wscale: 7, window: 60_000, roundTrip: .milliseconds(10))
+      inject(".", 1...1, ack: 1, window: 1_000_064)
+      targetSays(10_000)
+      expectSome(10)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 1001, window: 1_000_064)
+      inject(".", 1...1, ack: 1001, window: 1_000_064, sackBlocks: [3001...10_001])
+      expect(".", 1001...2001, ack: 1)
+      expect(".", 2001...3001, ack: 1)
+      inject(
+        ".", 1...1, ack: 1001, window: 1_000_064, sackBlocks: [2001...3001, 2001...10_001])
+      inject(".", 1...1, ack: 10_001, window: 1_000_064, sackBlocks: [1001...2001])
+      targetSays(40_000)
+      expectSome(11)
+    }
+  }
+}
