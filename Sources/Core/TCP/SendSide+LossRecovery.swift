@@ -150,7 +150,7 @@ extension SendSide {
   mutating func armTailProbe(at now: MonotonicInstant) {
     recovery.tailProbeAt = .distantFuture
     guard usesSACK, outstanding > 0, !recovery.isActive, !recovery.tailProbeIsOut,
-      !scoreboard.hasArrived, windowOctets > 0,
+      !scoreboard.hasArrived, tailIsInWindow,
       let delay = LossRecovery.tailProbeDelay(
         estimator: estimator, isLoneSegment: outstanding <= Int(segmentOctets)),
       now + delay < retransmitAt
@@ -158,11 +158,16 @@ extension SendSide {
     recovery.tailProbeAt = now + delay
   }
 
+  /// Whether the last segment, or its front, lies before an edge that the client may have taken back.
+  private var tailIsInWindow: Bool {
+    windowOctets > 0 && next.distance(from: windowEdge) < Int(segmentOctets)
+  }
+
   /// The tail was silent for two round trips.
   mutating func tailProbeDeadline(at now: MonotonicInstant) {
     guard recovery.tailProbeAt <= now else { return }
     recovery.tailProbeAt = .distantFuture
-    guard outstanding > 0, !recovery.isActive, windowOctets > 0 else { return }
+    guard outstanding > 0, !recovery.isActive, tailIsInWindow else { return }
     recovery.askForTailProbe()
     retransmitAt = now + estimator.timeout
   }
@@ -182,6 +187,15 @@ extension SendSide {
       }
       slot = scoreboard.last
     }
+    let inside = windowEdge.distance(from: memory.sent[slot].start)
+    if inside < memory.sent[slot].octets {
+      guard inside > 0, !scoreboard.isFull,
+        scoreboard.split(slot, after: inside, records: &memory.sent)
+      else {
+        recovery.cancelTailProbe()
+        return nil
+      }
+    }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
     recovery.tailProbeSent(upTo: next, isRetransmission: true)
@@ -190,7 +204,7 @@ extension SendSide {
     let finish = finishSent && record.end == next
     return Burst(
       start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
-      push: unsent == 0)
+      push: record.end == next && unsent == 0)
   }
 
   /// Whether the probe mended a loss (RFC 8985 §7.4.2): then that loss is paid for.
