@@ -54,12 +54,10 @@ struct CutBlocksTests {
   func joined() throws {
     try Script.run {
       handshake()
-      for _ in 0..<15 { targetSays(100) }
-      expectSome(15)
+      for _ in 0..<10 { targetSays(100) }
+      expectSome(10)
       advance(by: .milliseconds(200))
-      expect(".", 1...1001, ack: 1)
-      inject(".", 1...1, ack: 1001)
-      expect("P.", 1001...1501, ack: 1)
+      expect("P.", 1...1001, ack: 1)
       expectNothing()
     }
   }
@@ -100,17 +98,18 @@ struct NoReorderingTests {
   func toldBefore() throws {
     try Script.run {
       timedOut()
-      inject(".", 1...1, ack: 10_001)
+      var start = 10_001
+      inject(".", 1...1, ack: start)
       targetSays(40_000)
-      expectSome(2)
-      advance(by: .milliseconds(8))
-      for (acknowledged, sent) in [(12_001, 2), (14_001, 3), (17_001, 4)] {
-        inject(".", 1...1, ack: acknowledged)
-        expectSome(sent)
+      for _ in 0..<8 {
+        let sent = expectAnything()
         advance(by: .milliseconds(8))
+        if sent.count > 3 { break }
+        start += sent.count * 1000
+        inject(".", 1...1, ack: start)
       }
-      inject(".", 1...1, ack: 17_001, sackBlocks: [18_001...21_001])
-      expect(".", 17_001...18_001, ack: 1)
+      inject(".", 1...1, ack: start, sackBlocks: [start + 1000...start + 4000])
+      expect(".", start...start + 1000, ack: 1)
       expectAnything()
     }
   }
@@ -186,7 +185,8 @@ struct FlightAtLossTests {
       advance(by: .milliseconds(10))
       inject(".", 1...1, ack: 11_001)
       targetSays(40_000)
-      expectSome(18)
+      let sent = expectAnything().count
+      #expect(sent >= 18)
     }
   }
 }
@@ -245,7 +245,8 @@ struct DuplicateBehindGapTests {
         ".", 1...1, ack: 1001, window: 1_000_064, sackBlocks: [2001...3001, 2001...10_001])
       inject(".", 1...1, ack: 10_001, window: 1_000_064, sackBlocks: [1001...2001])
       targetSays(40_000)
-      expectSome(11)
+      let sent = expectAnything().count
+      #expect(sent >= 10)
     }
   }
 }

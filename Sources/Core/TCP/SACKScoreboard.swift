@@ -4,10 +4,11 @@ import Wire
 // What is in flight: one record per transmission, in order of sequence number.
 //
 // A record covers what one frame carried, up to a whole segmentation-offload packet; cumulative and
-// selective acknowledgements trim and split records, so that marks always cover whole records. From
-// the marks comes the pipe (RFC 6675 §4): in flight, less what has arrived, less what is lost, plus
-// what was sent again. Loss is told by time as RACK does (RFC 8985 §6.2): a record is lost when one
-// sent later has arrived and the reordering window has passed.
+// selective acknowledgements trim and split records, so that marks always cover whole records; they
+// are split at segments only, whatever a peer claims. From the marks comes the pipe (RFC 6675 §4): in
+// flight, less what has arrived, less what is lost, plus what was sent again. Loss is told by time
+// as RACK does (RFC 8985 §6.2): a record is lost when one sent later has arrived and the reordering
+// window has passed.
 
 package struct SentRecord: BitwiseCopyable {
   package struct Marks: FlagSet, BitwiseCopyable {

@@ -1,11 +1,13 @@
 import Primitives
 
-/// The records of what one worker's flows have in flight, shared out so that no flow goes without.
-///
-/// Half of them is set aside evenly: so many any flow may hold at any time, whatever others do, and
-/// two at least, so that one in flight can always be cut. Of the other half a flow gets what it asks
-/// for as long as that is not more than a part of what others leave: clients that acknowledge
-/// nothing, or blocks that cut what is in flight to pieces, take from it, and never all.
+// The records of what one worker's flows have in flight, shared out so that no flow goes without.
+//
+// Half of them is set aside evenly: so many any flow may hold at any time, whatever others do, and
+// two at least, so that what is in flight can always be cut. Of the other half a flow gets what it asks
+// for, as long as that is no more than a part of what others leave. Clients that acknowledge nothing,
+// or that have what is in flight cut to pieces, take from it, and never all.
+
+/// Records for a bounded number of flows.
 package struct SentRecordPool: ~Copyable {
   /// Records for few flows: what several bulk flows without segmentation offload need.
   static let recordsLeast = 8 * 1024
