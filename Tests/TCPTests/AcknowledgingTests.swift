@@ -355,6 +355,44 @@ struct ShrinkingWindowTests {
     }
   }
 
+  @Test("what is sent again stops at the edge, within a segment too (MAY-7)")
+  func cutAtEdge() throws {
+    try Script.run {
+      handshake(sack: true, window: 5000, roundTrip: .milliseconds(10))
+      inject("P.", 1...2001, ack: 1, window: 5000)
+      targetSays(5000)
+      expectAnything()
+      inject(".", 2001...2001, ack: 1, window: 500)
+      advance(by: .milliseconds(100))
+      expectNothing()  // no tail probe: it lies beyond
+      advance(by: .milliseconds(100))
+      expect(".", 1...501, ack: 2001)
+      expectNothing()
+      inject(".", 2001...2001, ack: 501, window: 1000)
+      expect(".", 501...1501, ack: 2001)
+      expectNothing()
+      inject(".", 2001...2001, ack: 1501, window: 200)
+      expect(".", 1501...1701, ack: 2001)
+      expectNothing()
+    }
+  }
+
+  @Test("so does a tail probe, and it goes out only if the last segment begins before the edge")
+  func probeAtEdge() throws {
+    for window in [4000, 4700] {
+      try Script.run {
+        handshake(sack: true, window: 5000, roundTrip: .milliseconds(10))
+        inject("P.", 1...2001, ack: 1, window: 5000)
+        targetSays(5000)
+        expectAnything()
+        inject(".", 2001...2001, ack: 1, window: window)
+        advance(by: .milliseconds(100))
+        if window == 4700 { expect(".", 4001...4701, ack: 2001) }
+        expectNothing()
+      }
+    }
+  }
+
   @Test("shut and opened again upon what is in flight: that is not lost, and nothing is sent again")
   func shutAndOpened() throws {
     try Script.run {

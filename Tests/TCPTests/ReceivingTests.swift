@@ -242,9 +242,14 @@ struct ReassemblyTests {
       inject(".", 601...701, ack: 1)
       inject(".", 451...651, ack: 1)
       inject(".", 151...301, ack: 1)
-      expectAnything()
+      expect(".", 1...1, ack: 1, sackBlocks: [201...401])
+      expect(".", 1...1, ack: 1, sackBlocks: [301...401, 201...501])
+      expect(".", 1...1, ack: 1, sackBlocks: [201...251, 101...501])
+      expect(".", 1...1, ack: 1, sackBlocks: [601...701, 101...501])
+      expect(".", 1...1, ack: 1, sackBlocks: [451...501, 101...701])
+      expect(".", 1...1, ack: 1, sackBlocks: [151...301, 101...701])
       inject(".", 1...701, ack: 1)
-      expect(".", 1...1, ack: 701)
+      expect(".", 1...1, ack: 701, sackBlocks: [101...701])
       expectTaken(700)
     }
   }

@@ -17,7 +17,7 @@ struct ScoreboardTests {
 
   /// The counters, counted anew from the records.
   private func recount(
-    _ board: SACKScoreboard, _ records: borrowing Slab<SentRecord>, from start: SequenceNumber
+    _ board: SACKScoreboard, _ records: borrowing SentRecordPool, from start: SequenceNumber
   ) -> Count {
     var count = Count()
     var slot = board.first
@@ -37,12 +37,21 @@ struct ScoreboardTests {
     return count
   }
 
+  private func firstWaiting(_ board: SACKScoreboard, _ records: borrowing SentRecordPool) -> UInt32
+  {
+    var slot = board.first
+    while slot != .max, records[slot].marks.intersection([.lost, .resent]) != .lost {
+      slot = records[slot].next
+    }
+    return slot
+  }
+
   @Test(
     "after random marks the counters are what a recount finds, and records go back",
     arguments: 1...30)
   func counters(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
-    var records = Slab<SentRecord>(capacity: 600)
+    var records = SentRecordPool(capacity: 600, flows: 1)
     var board = SACKScoreboard()
     var unacknowledged = SequenceNumber(UInt32.max - 20_000)
     var next = unacknowledged
@@ -66,7 +75,8 @@ struct ScoreboardTests {
           start: unacknowledged + from,
           end: unacknowledged + random.number(in: from + 1...outstanding))
         board.acknowledge(
-          selectively: block, segmentOctets: 1000, at: now, records: &records, report: &report)
+          selectively: block, segmentOctets: random.number(in: 1...1500), at: now,
+          records: &records, report: &report)
       case 7:
         _ = board.detectLoss(
           reorderingWindow: .microseconds(random.number(in: 0...500)), at: now, records: records)
@@ -86,6 +96,7 @@ struct ScoreboardTests {
       default:
         let slot = board.firstLost(records: records)
         if slot != .max {
+          if random.number(in: 0...1) == 0 { board.join(slot, upTo: 3000, records: &records) }
           if records[slot].octets > 500 { _ = board.split(slot, after: 500, records: &records) }
           board.resent(slot, at: now, records: records)
         }
@@ -95,6 +106,8 @@ struct ScoreboardTests {
       #expect(count.octets == next.distance(from: unacknowledged), "seed \(seed)")
       #expect(board.arrived == count.arrived, "seed \(seed)")
       #expect(board.hasLost == (count.lost > count.resent), "seed \(seed)")
+      let waiting = board.firstLost(records: records)
+      #expect(waiting == firstWaiting(board, records), "seed \(seed)")
       #expect(
         board.pipe(outstanding: count.octets)
           == count.octets - count.arrived - count.lost + count.resent, "seed \(seed)")
@@ -106,7 +119,7 @@ struct ScoreboardTests {
 
   @Test("with every record in use, what waits to be sent again can still be cut") func cutWhenFull()
   {
-    var records = Slab<SentRecord>(capacity: SACKScoreboard.recordsMax)
+    var records = SentRecordPool(capacity: 2 * SACKScoreboard.recordsMax, flows: 1)
     var board = SACKScoreboard()
     let start = SequenceNumber(UInt32.max - 5_000)
     let now = MonotonicInstant(nanoseconds: 1_000_000_000)
@@ -133,7 +146,7 @@ struct ScoreboardTests {
 
   @Test("what was sent before something that arrived is lost when the window has passed (§6.2)")
   func lossByTime() {
-    var records = Slab<SentRecord>(capacity: 16)
+    var records = SentRecordPool(capacity: 16, flows: 1)
     var board = SACKScoreboard()
     let start = SequenceNumber(100)
     let sentAt = MonotonicInstant(nanoseconds: 1_000_000_000)
@@ -161,7 +174,7 @@ struct ScoreboardTests {
 
   @Test("a record that was resent is no round-trip sample (Karn)")
   func karn() {
-    var records = Slab<SentRecord>(capacity: 16)
+    var records = SentRecordPool(capacity: 16, flows: 1)
     var board = SACKScoreboard()
     let start = SequenceNumber(1)
     let sentAt = MonotonicInstant(nanoseconds: 1_000_000_000)
@@ -175,9 +188,34 @@ struct ScoreboardTests {
     #expect(report.deliveredOctets == 10)
   }
 
-  @Test("a peer that fragments the board into many runs is bounded")
+  @Test("what waits to be sent again is joined to full segments, and records go back")
+  func joins() {
+    var records = SentRecordPool(capacity: 64, flows: 1)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(UInt32.max - 500)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    for index in 0..<20 {
+      _ = board.sent(start + index * 100, start + index * 100 + 100, at: now, records: &records)
+    }
+    board.join(board.first, upTo: 1000, records: &records)
+    #expect(records[board.first].octets == 100)  // not lost
+    board.loseAll(records: records)
+    board.join(board.first, upTo: 950, records: &records)
+    #expect(records[board.first].octets == 900)
+    board.resent(board.first, at: now, records: records)
+    let second = board.firstLost(records: records)
+    board.join(second, upTo: 2000, records: &records)
+    #expect(records[second].octets == 1100 && records[second].next == .max)
+    let used = records.count
+    #expect(used == 2)
+    let count = recount(board, records, from: start)
+    #expect(count.isOrdered && count.octets == 2000 && count.resent == 900)
+    board.discard(records: &records)
+  }
+
+  @Test("a peer that tells of single octets splits nothing; of every other segment, at segments")
   func bounded() {
-    var records = Slab<SentRecord>(capacity: 4096)
+    var records = SentRecordPool(capacity: 4096, flows: 1)
     var board = SACKScoreboard()
     let start = SequenceNumber(0)
     let now = MonotonicInstant(nanoseconds: 1_000_000_000)
@@ -188,8 +226,56 @@ struct ScoreboardTests {
         selectively: SACKBlock(start: start + index * 3 + 1, end: start + index * 3 + 2),
         segmentOctets: 1000, at: now, records: &records, report: &report)
     }
-    let count = records.count
-    #expect(count <= SACKScoreboard.recordsMax)
+    var count = records.count
+    #expect(count == 1)
+    for index in 0..<30 {
+      var report = DeliveryReport()
+      board.acknowledge(
+        selectively: SACKBlock(start: start + index * 2000 + 999, end: start + index * 2000 + 2001),
+        segmentOctets: 1000, at: now, records: &records, report: &report)
+      #expect(report.deliveredOctets == 1000)
+    }
+    count = records.count
+    #expect(count == 60 && board.arrived == 30_000)
     board.discard(records: &records)
+  }
+}
+
+@Suite("Records shared among flows")
+struct SentRecordPoolTests {
+  private static let record = SentRecord(
+    start: SequenceNumber(0), end: SequenceNumber(1), sentAt: .zero, next: .max, previous: .max,
+    marks: [])
+
+  @Test("however much others take, each flow gets what is guaranteed", arguments: [100, 3000])
+  func guaranteed(flows: Int) {
+    var pool = SentRecordPool(flows: flows)
+    var held = [[UInt32]](repeating: [], count: flows)
+    for flow in 0..<flows - 1 {  // all but one take what they get
+      while held[flow].count < SACKScoreboard.recordsMax,
+        let slot = pool.take(Self.record, held: UInt32(held[flow].count))
+      {
+        held[flow].append(slot)
+      }
+    }
+    #expect(held[0].count > Int(pool.guaranteed))
+    for _ in 0..<Int(pool.guaranteed) {
+      guard let slot = pool.take(Self.record, held: UInt32(held[flows - 1].count)) else { break }
+      held[flows - 1].append(slot)
+    }
+    #expect(held.allSatisfy { $0.count >= Int(pool.guaranteed) } && pool.guaranteed >= 2)
+    for flow in 0..<flows {
+      while let slot = held[flow].last {
+        pool.give(slot, held: UInt32(held[flow].count))
+        held[flow].removeLast()
+      }
+    }
+    let left = pool.count
+    #expect(left == 0)
+    var again = 0
+    while again < SACKScoreboard.recordsMax, pool.take(Self.record, held: UInt32(again)) != nil {
+      again += 1
+    }
+    #expect(again > Int(pool.guaranteed))  // what was shared is free again
   }
 }

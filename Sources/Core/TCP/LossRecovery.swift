@@ -53,6 +53,11 @@ package struct LossRecovery: BitwiseCopyable {
   private(set) var tailProbeEnd = SequenceNumber(0)  // TLP.end_seq
   private(set) var tailProbeIsOut = false
   private(set) var tailProbeIsRetransmission = false  // TLP.is_retrans
+  /// Outstanding when the last new data had gone out, and the same of the tail that is probed: FlightSize
+  /// when it was lost (RFC 5681 §3.1). By the time that is known most of it is acknowledged.
+  private var lastFlightOctets: UInt32 = 0
+  private var probedFlightOctets: UInt32 = 0
+  var tailProbeFlightOctets: Int { Int(probedFlightOctets) }
   /// Segments that the probe may still take.
   private var tailProbeSegmentsDue: UInt8 = 0
   var tailProbeDue: Bool { tailProbeSegmentsDue > 0 }
@@ -76,7 +81,8 @@ package struct LossRecovery: BitwiseCopyable {
   /// - Parameter initial: ISS.
   init(initial: SequenceNumber) { point = initial }
 
-  /// Whether nothing is kept that `init(initial:)` would not make, for a connection with nothing in flight.
+  /// Whether nothing is kept that `init(initial:)` would not make, for a connection with nothing in flight;
+  /// flights are noted anew with what is sent next.
   var isSettled: Bool {
     state == .none && doubt == .none && windowFactor == 1 && windowPersists == 0 && !hasWidened
       && tailProbeAt == .distantFuture && !tailProbeIsOut && !tailProbeDue
@@ -124,6 +130,12 @@ package struct LossRecovery: BitwiseCopyable {
 
   mutating func sent(_ octets: Int) {
     if state == .fast { sentOctets &+= UInt32(clamping: octets) }
+  }
+
+  /// - Parameter flightOctets: outstanding then.
+  mutating func sentNew(_ octets: Int, flightOctets: Int) {
+    sent(octets)
+    lastFlightOctets = UInt32(clamping: flightOctets)
   }
 
   /// - Parameter stamp: what a timestamp sent now says.
@@ -230,6 +242,7 @@ package struct LossRecovery: BitwiseCopyable {
     tailProbeIsOut = true
     tailProbeEnd = end
     tailProbeIsRetransmission = isRetransmission
+    probedFlightOctets = lastFlightOctets
   }
 
   /// Something was acknowledged: the tail is not silent.

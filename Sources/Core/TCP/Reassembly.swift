@@ -124,6 +124,18 @@ package struct ReceiveStore: BitwiseCopyable {
     return true
   }
 
+  /// The first octets of [start, end) that a run holds already (RFC 2883 §4: the first contiguous ones
+  /// are told).
+  func known(_ start: SequenceNumber, _ end: SequenceNumber) -> SACKBlock? {
+    for i in 0..<runCount where start.precedes(runs[i].end) {
+      guard runs[i].start.precedes(end) else { return nil }
+      return SACKBlock(
+        start: start.precedes(runs[i].start) ? runs[i].start : start,
+        end: end.precedes(runs[i].end) ? end : runs[i].end)
+    }
+    return nil
+  }
+
   /// The end of contiguous data when everything before `next` is here: joins runs that touch it.
   mutating func advance(from next: SequenceNumber) -> SequenceNumber {
     var edge = next

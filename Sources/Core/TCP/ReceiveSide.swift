@@ -260,6 +260,12 @@ package struct ReceiveSide: BitwiseCopyable {
     _ start: SequenceNumber, _ base: UnsafeMutableRawPointer, _ octets: Int,
     memory: inout TCPMemory
   ) -> Bool {
+    if store != noSlot,
+      let known = memory.stores.pointer(store).pointee.known(start, start + octets)
+    {
+      hasDuplicate = true
+      duplicate = known
+    }
     guard store != noSlot || memory.stores.available > memory.pending.count,
       settle(memory: &memory), openStore(memory: &memory)
     else {
@@ -514,15 +520,19 @@ package struct ReceiveSide: BitwiseCopyable {
   package func selectiveAcknowledgment(memory: borrowing TCPMemory) -> SACKBlocks {
     guard store != noSlot || hasDuplicate else { return SACKBlocks() }
     var blocks = SACKBlocks()
-    if hasDuplicate { blocks.append(duplicate) }
+    // Of what filled a gap, and is not all taken, the duplicate may be in front of the acknowledgement and
+    // in no run: it would be told as having arrived, not as having come twice.
+    if hasDuplicate, duplicate.end.precedesOrEquals(taken) || next.precedes(duplicate.start) {
+      blocks.append(duplicate)
+    }
     if store != noSlot {
-      let runs = memory.stores[store].selectiveAcknowledgment
+      let runs = memory.stores.pointer(store).pointee.selectiveAcknowledgment
       for i in 0..<runs.count { blocks.append(runs[i]) }
     }
     return blocks
   }
 
-  /// Octets arrived that are here already. Told only when they lie before the acknowledgement: what the
+  /// Octets arrived that are here already, before RCV.NXT. Told only when they lie before the acknowledgement: what the
   /// target has not taken yet is not acknowledged, and so no duplicate in the peer's eyes.
   mutating func duplicateArrived(_ start: SequenceNumber, octets: Int) {
     let end = start + octets

@@ -4,10 +4,11 @@ import Wire
 // What is in flight: one record per transmission, in order of sequence number.
 //
 // A record covers what one frame carried, up to a whole segmentation-offload packet; cumulative and
-// selective acknowledgements trim and split records, so that marks always cover whole records. From
-// the marks comes the pipe (RFC 6675 §4): in flight, less what has arrived, less what is lost, plus
-// what was sent again. Loss is told by time as RACK does (RFC 8985 §6.2): a record is lost when one
-// sent later has arrived and the reordering window has passed.
+// selective acknowledgements trim and split records, so that marks always cover whole records; they
+// are split at segments only, whatever a peer claims. From the marks comes the pipe (RFC 6675 §4): in
+// flight, less what has arrived, less what is lost, plus what was sent again. Loss is told by time
+// as RACK does (RFC 8985 §6.2): a record is lost when one sent later has arrived and the reordering
+// window has passed.
 
 package struct SentRecord: BitwiseCopyable {
   package struct Marks: FlagSet, BitwiseCopyable {
@@ -18,7 +19,8 @@ package struct SentRecord: BitwiseCopyable {
     package static let lost = Marks(rawValue: 2)
     /// Sent again since it was marked lost, or at all: no RTT sample (Karn).
     package static let resent = Marks(rawValue: 4)
-    /// Was ever sent more than once.
+    /// Was sent more than once, or told to have arrived before a time-out that did not believe it: says
+    /// nothing of round trips, nor of order.
     package static let ambiguous = Marks(rawValue: 8)
   }
 
@@ -68,6 +70,8 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   private var head = noSlot
   private var tail = noSlot
+  /// No record before this one waits to be sent again; `noSlot`: nothing is known.
+  private var waitingFrom = noSlot
   private var recordCount: UInt32 = 0
   private var arrivedOctets: UInt32 = 0
   private var lostOctets: UInt32 = 0
@@ -102,11 +106,12 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// Notes a first transmission behind all others. False when there is no record for it.
   package mutating func sent(
     _ start: SequenceNumber, _ end: SequenceNumber, at now: MonotonicInstant,
-    records: inout Slab<SentRecord>
+    records: inout SentRecordPool
   ) -> Bool {
     guard recordCount < Self.recordsMax,
       let slot = records.take(
-        SentRecord(start: start, end: end, sentAt: now, next: noSlot, previous: tail, marks: []))
+        SentRecord(start: start, end: end, sentAt: now, next: noSlot, previous: tail, marks: []),
+        held: recordCount)
     else { return false }
     if tail == noSlot { head = slot } else { records[tail].next = slot }
     tail = slot
@@ -115,22 +120,26 @@ package struct SACKScoreboard: BitwiseCopyable {
   }
 
   /// The first lost record that is not sent again yet.
-  package func firstLost(records: borrowing Slab<SentRecord>) -> UInt32 {
+  package func firstLost(records: borrowing SentRecordPool) -> UInt32 {
     guard hasLost else { return noSlot }
-    var slot = head
+    var slot = waitingFrom == noSlot ? head : waitingFrom
     while slot != noSlot {
-      let marks = records[slot].marks
-      if marks.contains(.lost) && !marks.contains(.resent) { return slot }
+      if waits(records[slot]) { return slot }
       slot = records[slot].next
     }
     return noSlot
+  }
+
+  /// Whether it is to be sent again.
+  private func waits(_ record: SentRecord) -> Bool {
+    record.marks.intersection([.lost, .resent]) == .lost
   }
 
   package var first: UInt32 { head }
   var last: UInt32 { tail }
 
   /// Cuts a record after `octets`, so that its front can be sent again alone.
-  package mutating func split(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>)
+  package mutating func split(_ slot: UInt32, after octets: Int, records: inout SentRecordPool)
     -> Bool
   {
     let record = records[slot]
@@ -139,7 +148,7 @@ package struct SACKScoreboard: BitwiseCopyable {
       let rest = records.take(
         SentRecord(
           start: middle, end: record.end, sentAt: record.sentAt, next: record.next, previous: slot,
-          marks: record.marks))
+          marks: record.marks), held: recordCount)
     else { return false }
     if record.next == noSlot { tail = rest } else { records[record.next].previous = rest }
     records[slot].end = middle
@@ -150,25 +159,44 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// The same for a record that is to be sent again. Where the next one waits for that too, the rest
   /// becomes part of it: that makes full segments of what was cut differently, and takes no record.
-  package mutating func cut(_ slot: UInt32, after octets: Int, records: inout Slab<SentRecord>)
+  package mutating func cut(_ slot: UInt32, after octets: Int, records: inout SentRecordPool)
     -> Bool
   {
     let record = records[slot]
-    guard record.next != noSlot, record.marks.contains(.lost), !record.marks.contains(.resent),
-      records[record.next].marks.intersection([.arrived, .lost, .resent]) == .lost
-    else { return !isFull && split(slot, after: octets, records: &records) }
+    guard record.next != noSlot, waits(record), waits(records[record.next]) else {
+      return !isFull && split(slot, after: octets, records: &records)
+    }
     records[slot].end = record.start + octets
     records[record.next].start = record.start + octets
     records[record.next].marks.formUnion(record.marks)
     return true
   }
 
+  /// Joins the records behind it to one that is to be sent again, as many as wait for that too and make
+  /// no more than `octets` with it: small pieces go out in full segments.
+  package mutating func join(_ slot: UInt32, upTo octets: Int, records: inout SentRecordPool) {
+    guard waits(records[slot]) else { return }
+    while records[slot].next != noSlot {
+      let next = records[slot].next
+      let record = records[next]
+      guard waits(record), records[slot].octets + record.octets <= octets else { return }
+      records[slot].end = record.end
+      records[slot].next = record.next
+      records[slot].marks.formUnion(record.marks)
+      if record.next == noSlot { tail = slot } else { records[record.next].previous = slot }
+      if waitingFrom == next { waitingFrom = slot }
+      records.give(next, held: recordCount)
+      recordCount -= 1
+    }
+  }
+
   /// Notes that a record was sent again.
   package mutating func resent(
-    _ slot: UInt32, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
+    _ slot: UInt32, at now: MonotonicInstant, records: borrowing SentRecordPool
   ) {
     let octets = UInt32(records[slot].octets)
-    if records[slot].marks.contains(.lost), !records[slot].marks.contains(.resent) {
+    if waits(records[slot]) {
+      if firstLost(records: records) == slot { waitingFrom = slot }
       resentOctets += octets
       records[slot].marks.insert(.resent)
     }
@@ -179,7 +207,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// Takes off everything before `acknowledgment`.
   package mutating func acknowledge(
     upTo acknowledgment: SequenceNumber, at now: MonotonicInstant,
-    records: inout Slab<SentRecord>, report: inout DeliveryReport
+    records: inout SentRecordPool, report: inout DeliveryReport
   ) {
     while head != noSlot {
       let slot = head
@@ -192,7 +220,8 @@ package struct SACKScoreboard: BitwiseCopyable {
         uncount(record.marks, UInt32(record.octets))
         head = record.next
         if head == noSlot { tail = noSlot } else { records[head].previous = noSlot }
-        records.give(slot)
+        if waitingFrom == slot { waitingFrom = head }
+        records.give(slot, held: recordCount)
         recordCount -= 1
       } else {
         if record.start.precedes(acknowledgment) {
@@ -209,10 +238,12 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
   }
 
-  /// Marks what [block.start, block.end) covers as arrived.
+  /// Marks what [block.start, block.end) covers as arrived, in whole segments: a record is split only
+  /// where a segment of it ends, and a part of one has not arrived. (Otherwise blocks of an octet each
+  /// would make as many records, and as many packets of an octet, of what is in flight.)
   package mutating func acknowledge(
     selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
-    records: inout Slab<SentRecord>, report: inout DeliveryReport
+    records: inout SentRecordPool, report: inout DeliveryReport
   ) {
     var slot = head
     while slot != noSlot {
@@ -222,17 +253,22 @@ package struct SACKScoreboard: BitwiseCopyable {
         slot = record.next
         continue
       }
-      if record.start.precedes(block.start) {
-        guard !isFull,
-          split(slot, after: block.start.distance(from: record.start), records: &records)
-        else { return }
-        slot = records[slot].next
+      let before = max(0, block.start.distance(from: record.start))
+      let from = (before + segmentOctets - 1) / segmentOctets * segmentOctets
+      var until = record.octets
+      if block.end.precedes(record.end) {
+        until = block.end.distance(from: record.start) / segmentOctets * segmentOctets
+      }
+      guard from < until else {
+        slot = record.next
         continue
       }
-      if block.end.precedes(record.end) {
-        guard !isFull,
-          split(slot, after: block.end.distance(from: record.start), records: &records)
-        else { return }
+      if from > 0 {
+        guard !isFull, split(slot, after: from, records: &records) else { return }
+        slot = records[slot].next
+      }
+      if until < record.octets {
+        guard !isFull, split(slot, after: until - from, records: &records) else { return }
       }
       let whole = records[slot]
       uncount(whole.marks, UInt32(whole.octets))
@@ -248,7 +284,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   /// (RFC 8985 §6.2, step 5).
   /// - Returns: whether anything is newly lost, and when to look again.
   package mutating func detectLoss(
-    reorderingWindow: Interval, at now: MonotonicInstant, records: borrowing Slab<SentRecord>
+    reorderingWindow: Interval, at now: MonotonicInstant, records: borrowing SentRecordPool
   ) -> (found: Bool, lookAgainAt: MonotonicInstant?) {
     guard latestArrivalSentAt != .zero else { return (false, nil) }
     let wait = Interval.microseconds(Int(latestArrivalRTT)) + reorderingWindow
@@ -278,17 +314,18 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// Marks the first segment lost: three duplicate acknowledgements from a peer without SACK
   /// (RFC 5681 §3.2), or a partial acknowledgement (RFC 6582 §3.2).
-  package mutating func loseFirst(segmentOctets: Int, records: inout Slab<SentRecord>) {
+  package mutating func loseFirst(segmentOctets: Int, records: inout SentRecordPool) {
     guard head != noSlot, records[head].marks.isDisjoint(with: [.lost, .arrived]) else { return }
     if records[head].octets > segmentOctets, !isFull {
       _ = split(head, after: segmentOctets, records: &records)
     }
     records[head].marks.insert(.lost)
     lostOctets += UInt32(records[head].octets)
+    waitingFrom = head
   }
 
   /// Marks the first record lost, and not sent again since then: it went into a closed window.
-  package mutating func loseProbe(records: borrowing Slab<SentRecord>) {
+  package mutating func loseProbe(records: borrowing SentRecordPool) {
     guard head != noSlot else { return }
     let marks = records[head].marks.intersection([.arrived, .lost, .resent])
     guard marks.isEmpty || marks == [.lost, .resent] else { return }
@@ -297,7 +334,7 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
   /// expired, and the peer may have reneged (RFC 2018 §8).
-  package mutating func loseAll(records: borrowing Slab<SentRecord>) {
+  package mutating func loseAll(records: borrowing SentRecordPool) {
     #if PLANTED_FAULTS
       if PlantedFault.isPlanted(.trustsTakenBackBlocks) {
         return loseAllButArrived(records: records)
@@ -308,16 +345,19 @@ package struct SACKScoreboard: BitwiseCopyable {
     lostOctets = 0
     var slot = head
     while slot != noSlot {
-      records[slot].marks = records[slot].marks.subtracting([.arrived, .resent]).union(.lost)
+      var marks = records[slot].marks
+      if marks.contains(.arrived) { marks.insert(.ambiguous) }
+      records[slot].marks = marks.subtracting([.arrived, .resent]).union(.lost)
       lostOctets += UInt32(records[slot].octets)
       slot = records[slot].next
     }
+    waitingFrom = head
     latestArrivalSentAt = .zero
   }
 
   /// Marks as lost, and not sent again, what was sent in larger segments and has not arrived: the path
   /// does not take them.
-  package mutating func loseLarger(than octets: Int, records: borrowing Slab<SentRecord>) {
+  package mutating func loseLarger(than octets: Int, records: borrowing SentRecordPool) {
     var slot = head
     while slot != noSlot {
       let record = records[slot]
@@ -330,7 +370,7 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
   }
   #if PLANTED_FAULTS
-    private mutating func loseAllButArrived(records: borrowing Slab<SentRecord>) {
+    private mutating func loseAllButArrived(records: borrowing SentRecordPool) {
       resentOctets = 0
       lostOctets = 0
       var slot = head
@@ -342,22 +382,24 @@ package struct SACKScoreboard: BitwiseCopyable {
         }
         slot = records[slot].next
       }
+      waitingFrom = head
       latestArrivalSentAt = .zero
     }
   #endif
 
   /// Gives every record back.
-  package mutating func discard(records: inout Slab<SentRecord>) {
+  package mutating func discard(records: inout SentRecordPool) {
     while head != noSlot {
       let next = records[head].next
-      records.give(head)
+      records.give(head, held: recordCount)
+      recordCount -= 1
       head = next
     }
     self = SACKScoreboard()
   }
 
   /// Nothing is lost after all: takes back what is marked, and knows that the path reorders.
-  package mutating func loseNothing(records: borrowing Slab<SentRecord>) {
+  package mutating func loseNothing(records: borrowing SentRecordPool) {
     var slot = head
     while slot != noSlot {
       records[slot].marks.subtract([.lost, .resent])
@@ -370,13 +412,13 @@ package struct SACKScoreboard: BitwiseCopyable {
 
   /// Whether the peer has given up what it said had arrived (reneging, RFC 2018 §8): its
   /// acknowledgement stops right in front of it.
-  package func wasReneged(records: borrowing Slab<SentRecord>) -> Bool {
+  package func wasReneged(records: borrowing SentRecordPool) -> Bool {
     head != noSlot && records[head].marks.contains(.arrived)
   }
 
   /// Segments in flight, counted up to `most`.
   package func segments(
-    _ segmentOctets: Int, most: Int, records: borrowing Slab<SentRecord>
+    _ segmentOctets: Int, most: Int, records: borrowing SentRecordPool
   ) -> Int {
     var count = 0
     var slot = head
@@ -387,8 +429,11 @@ package struct SACKScoreboard: BitwiseCopyable {
     return min(count, most)
   }
 
-  private mutating func markLost(_ slot: UInt32, records: borrowing Slab<SentRecord>) {
+  private mutating func markLost(_ slot: UInt32, records: borrowing SentRecordPool) {
     let octets = UInt32(records[slot].octets)
+    if waitingFrom != noSlot, records[slot].start.precedes(records[waitingFrom].start) {
+      waitingFrom = slot
+    }
     if records[slot].marks.contains(.lost) {
       resentOctets -= octets  // the retransmission was lost too
       records[slot].marks.remove(.resent)

@@ -67,16 +67,7 @@ extension SendSide {
     } else if advance == 0, outstanding > 0, !carriesData, !windowChanged {
       noteDuplicate(report: &report)
     }
-    let blocks = header.options.sackBlocks
-    for i in 0..<blocks.count {
-      let block = blocks[i]
-      guard unacknowledged.precedes(block.start), block.start.precedes(block.end),
-        block.end.precedesOrEquals(next)
-      else { continue }
-      scoreboard.acknowledge(
-        selectively: block, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
-        report: &report)
-    }
+    acknowledge(header.options.sackBlocks, at: now, memory: &memory, report: &report)
     segmentSize.acknowledged(report.largestOctets, upTo: unacknowledged)
     measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
@@ -86,7 +77,8 @@ extension SendSide {
       takeBack(acknowledgedOctets: advance, memory: memory)
     }
     let wasPartial = recovery.state == .fast && !usesSACK
-    let foundLoss = detectLoss(delivered: report.deliveredOctets, at: now, memory: &memory)
+    let foundLoss = detectLoss(
+      delivered: report.deliveredOctets, flightOctets: flightBefore, at: now, memory: &memory)
     react(
       to: report, advance: advance, pipeBefore: pipeBefore, foundLoss: foundLoss,
       isEchoed: isEchoed(header, flightOctets: flightBefore), at: now, memory: &memory)
@@ -100,6 +92,31 @@ extension SendSide {
       armTailProbe(at: now)
     }
     return (freed, finished)
+  }
+
+  /// Takes selective acknowledgements, from the left to the right: what one acknowledgement tells has
+  /// arrived in no order that it knows of (RFC 8985 §6.2, step 4), and the newest is named first (RFC 2018 §4).
+  private mutating func acknowledge(
+    _ blocks: SACKBlocks, at now: MonotonicInstant, memory: inout TCPMemory,
+    report: inout DeliveryReport
+  ) {
+    var edge = unacknowledged
+    for _ in 0..<blocks.count {
+      var first = SACKBlock(start: next, end: next)  // of those to the right of `edge`
+      for i in 0..<blocks.count {
+        let block = blocks[i]
+        guard edge.precedes(block.start), block.start.precedes(block.end),
+          block.end.precedesOrEquals(next)
+        else { continue }
+        let isLonger = block.start == first.start && first.end.precedes(block.end)
+        if block.start.precedes(first.start) || isLonger { first = block }
+      }
+      guard first.start != next else { return }
+      scoreboard.acknowledge(
+        selectively: first, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
+        report: &report)
+      edge = first.start
+    }
   }
 
   /// The octets that a D-SACK block tells of (RFC 2883 §4): below the acknowledgement, or within the

@@ -61,11 +61,13 @@ extension SendSide {
   }
 
   /// Looks for what is lost.
-  /// - Parameter delivered: by the acknowledgement at hand.
+  /// - Parameters:
+  ///   - delivered: by the acknowledgement at hand.
+  ///   - flightOctets: outstanding before it.
   /// - Returns: whether anything is newly lost.
   @discardableResult
   mutating func detectLoss(
-    delivered: Int, at now: MonotonicInstant, memory: inout TCPMemory
+    delivered: Int, flightOctets: Int, at now: MonotonicInstant, memory: inout TCPMemory
   ) -> Bool {
     reorderAt = .distantFuture
     guard !scoreboard.isEmpty else { return false }
@@ -82,7 +84,9 @@ extension SendSide {
       loseFirst(memory: &memory)
       found = true
     }
-    if found, !recovery.isActive { enterFastRecovery(delivered: delivered) }
+    if found, !recovery.isActive {
+      enterFastRecovery(delivered: delivered, flightOctets: flightOctets)
+    }
     return found
   }
 
@@ -101,13 +105,13 @@ extension SendSide {
     return Int(duplicateAcknowledgments) >= threshold
   }
 
-  private mutating func enterFastRecovery(delivered: Int) {
+  private mutating func enterFastRecovery(delivered: Int, flightOctets: Int) {
     let isPaid = notification.hasPaid(forLossAt: unacknowledged)
     recovery.enter(
       .fast, upTo: next, flightOctets: outstanding - arrivedOctets + delivered,
       reduced: isPaid ? nil : unacknowledged)
     guard !isPaid else { return }
-    congestion.lost(flightOctets: outstanding, segmentOctets: Int(segmentOctets))
+    congestion.lost(flightOctets: flightOctets, segmentOctets: Int(segmentOctets))
     notification.reduced(upTo: next)
   }
 
@@ -146,7 +150,7 @@ extension SendSide {
   mutating func armTailProbe(at now: MonotonicInstant) {
     recovery.tailProbeAt = .distantFuture
     guard usesSACK, outstanding > 0, !recovery.isActive, !recovery.tailProbeIsOut,
-      !scoreboard.hasArrived, windowOctets > 0,
+      !scoreboard.hasArrived, tailIsInWindow,
       let delay = LossRecovery.tailProbeDelay(
         estimator: estimator, isLoneSegment: outstanding <= Int(segmentOctets)),
       now + delay < retransmitAt
@@ -154,11 +158,16 @@ extension SendSide {
     recovery.tailProbeAt = now + delay
   }
 
+  /// Whether the last segment, or its front, lies before an edge that the client may have taken back.
+  private var tailIsInWindow: Bool {
+    windowOctets > 0 && next.distance(from: windowEdge) < Int(segmentOctets)
+  }
+
   /// The tail was silent for two round trips.
   mutating func tailProbeDeadline(at now: MonotonicInstant) {
     guard recovery.tailProbeAt <= now else { return }
     recovery.tailProbeAt = .distantFuture
-    guard outstanding > 0, !recovery.isActive, windowOctets > 0 else { return }
+    guard outstanding > 0, !recovery.isActive, tailIsInWindow else { return }
     recovery.askForTailProbe()
     retransmitAt = now + estimator.timeout
   }
@@ -178,6 +187,15 @@ extension SendSide {
       }
       slot = scoreboard.last
     }
+    let inside = windowEdge.distance(from: memory.sent[slot].start)
+    if inside < memory.sent[slot].octets {
+      guard inside > 0, !scoreboard.isFull,
+        scoreboard.split(slot, after: inside, records: &memory.sent)
+      else {
+        recovery.cancelTailProbe()
+        return nil
+      }
+    }
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
     recovery.tailProbeSent(upTo: next, isRetransmission: true)
@@ -186,7 +204,7 @@ extension SendSide {
     let finish = finishSent && record.end == next
     return Burst(
       start: record.start, octets: record.octets - (finish ? 1 : 0), finish: finish,
-      push: unsent == 0)
+      push: record.end == next && unsent == 0)
   }
 
   /// Whether the probe mended a loss (RFC 8985 §7.4.2): then that loss is paid for.
@@ -201,7 +219,8 @@ extension SendSide {
     } else if recovery.tailProbeEnd.precedes(acknowledgment) {
       recovery.tailProbeEnded()
       if !recovery.isActive {
-        congestion.lost(flightOctets: max(outstanding, 1), segmentOctets: Int(segmentOctets))
+        congestion.lost(
+          flightOctets: recovery.tailProbeFlightOctets, segmentOctets: Int(segmentOctets))
         recovery.settleDoubt()
         notification.reduced(upTo: next)
       }
@@ -216,7 +235,7 @@ extension SendSide {
   mutating func reorderingDeadline(at now: MonotonicInstant, memory: inout TCPMemory) {
     guard reorderAt <= now else { return }
     let wasActive = recovery.isActive
-    detectLoss(delivered: 0, at: now, memory: &memory)
+    detectLoss(delivered: 0, flightOctets: outstanding, at: now, memory: &memory)
     guard !wasActive, recovery.state == .fast else { return }
     // nothing was delivered now: one segment (RFC 9937 §5.2)
     let allowed = recovery.allowance(

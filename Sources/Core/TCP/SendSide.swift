@@ -99,14 +99,15 @@ package struct SendSide: BitwiseCopyable {
         return max(0, (unacknowledged + Int(windowOctets) + 1).distance(from: next))
       }
     #endif
-    return max(0, (unacknowledged + Int(windowOctets)).distance(from: next))
+    return max(0, windowEdge.distance(from: next))
   }
+  /// The right edge of the peer's window, SND.UNA + SND.WND.
+  var windowEdge: SequenceNumber { unacknowledged + Int(windowOctets) }
 
   /// SEG.SEQ of a segment without payload: SND.NXT, but not beyond the peer's window, where a probe
   /// or a FIN may have led; the peer would not accept it (RFC 9293 §3.10.7.4).
   var acknowledgingSequence: SequenceNumber {
-    let edge = unacknowledged + Int(windowOctets)
-    return edge.precedes(next) ? edge : next
+    windowEdge.precedes(next) ? windowEdge : next
   }
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
@@ -252,7 +253,11 @@ package struct SendSide: BitwiseCopyable {
     let start = next
     let end = start + octets + (finish ? 1 : 0)
     guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
-      if outstanding == 0 { armRetransmission(at: now) }
+      if outstanding == 0 {  // nothing is in flight: nobody owes an answer
+        unanswered = 0
+        backoff = 0
+        armRetransmission(at: now)
+      }
       return nil
     }
     next = end
@@ -264,7 +269,7 @@ package struct SendSide: BitwiseCopyable {
         upTo: end, isRetransmission: false, segmentsLeft: mayGoOn ? left / mss : 0)
     }
     if finish { finishSent = true }
-    recovery.sent(octets)
+    recovery.sentNew(octets, flightOctets: outstanding)
     lastSentAt = now
     armRetransmission(at: now)
     armTailProbe(at: now)
@@ -307,10 +312,15 @@ package struct SendSide: BitwiseCopyable {
       else { return nil }
       room = mss
     }
-    // a window that was closed upon what is in flight is probed by an octet at each time-out, not flooded
+    // A window that was closed upon what is in flight is probed by an octet at each time-out, not flooded.
+    // What lies beyond an edge that was taken back waits for it to return (RFC 9293 §3.8.6).
+    let inside = windowEdge.distance(from: memory.sent[slot].start)
     if windowOctets == 0 {
       guard isFirst, pipe == 0 else { return nil }
       room = 1
+    } else {
+      guard inside > 0 else { return nil }
+      room = min(room, inside)
     }
     var limit = min(frameMax, max(1, room))
     if limit >= mss { limit -= limit % mss }
@@ -318,8 +328,9 @@ package struct SendSide: BitwiseCopyable {
       !scoreboard.cut(slot, after: limit, records: &memory.sent)
     {
       // No record to cut it with: whole, if a frame can carry it, rather than never.
-      guard memory.sent[slot].octets <= max(mss, burstOctets), windowOctets > 0 else { return nil }
+      guard memory.sent[slot].octets <= min(inside, max(mss, burstOctets)) else { return nil }
     }
+    scoreboard.join(slot, upTo: limit, records: &memory.sent)
     let record = memory.sent[slot]
     scoreboard.resent(slot, at: now, records: memory.sent)
     if windowOctets == 0 { sentIntoClosedWindow = true }

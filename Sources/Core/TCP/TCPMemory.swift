@@ -11,7 +11,7 @@ import Wire
 
 package struct TCPMemory: ~Copyable {
   package var chunks: ChunkPool
-  package var sent: Slab<SentRecord>
+  package var sent: SentRecordPool
   package var stores: Slab<ReceiveStore>
   package var pending: Slab<PendingSlice>
   package var drops = DropCounters()
@@ -27,7 +27,7 @@ package struct TCPMemory: ~Copyable {
   ///   - flows: endpoints that may exist at once.
   package init(octets: Int, flows: Int) {
     chunks = ChunkPool(octets: octets)
-    sent = Slab(capacity: max(1024, min(flows * 8, 1 << 18)))
+    sent = SentRecordPool(flows: flows)
     // One per flow, and one held free for each slice of a turn, which may come to need it.
     stores = Slab(
       capacity: max(16, min(flows, octets / ChunkPool.chunkOctets)) + Self.pendingMax)
