@@ -28,6 +28,8 @@
     case losesFinishWhenSentAgain
     /// The time-out trusts selective acknowledgements that the client may have taken back.
     case trustsTakenBackBlocks
+    /// Selective acknowledgements split what is in flight at any octet.
+    case splitsAtAnyOctet
     /// A reset anywhere in the window is believed.
     case believesBlindResets
     /// The client's reset becomes an orderly end for the target.

@@ -245,6 +245,9 @@ package struct SACKScoreboard: BitwiseCopyable {
     selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
     records: inout SentRecordPool, report: inout DeliveryReport
   ) {
+    #if PLANTED_FAULTS
+      let segmentOctets = PlantedFault.isPlanted(.splitsAtAnyOctet) ? 1 : segmentOctets
+    #endif
     var slot = head
     while slot != noSlot {
       let record = records[slot]

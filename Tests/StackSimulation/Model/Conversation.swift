@@ -33,6 +33,10 @@ final class Conversation {
   private var resetAt: MonotonicInstant?
   private(set) var retransmissions = 0
   private(set) var timeouts = 0
+  /// Segments of an octet or two that do not end what the target said, into a window that has room for
+  /// more: never many.
+  private(set) var crumbs = 0
+  static let crumbsMax = 120
   private(set) var segments = 0
   private var answered = false
   /// The client's SYNs since the target was dialled all offered ECN.
@@ -166,6 +170,10 @@ final class Conversation {
       throw fault("sends \(start)..<\(end) beyond the window's edge at \(clientEdge)")
     }
     guard start <= sent else { throw fault("leaves out \(sent)..<\(start)") }
+    if 1...2 ~= octets, !segment.has(Flag.psh), start + 88 < clientEdge { crumbs += 1 }
+    guard crumbs <= Self.crumbsMax else {
+      throw fault("sends \(crumbs) segments of an octet or two")
+    }
     if end > start, end <= sent, start > 0 {
       retransmissions += 1
       if now - lastArrival >= .milliseconds(199) { timeouts += 1 }

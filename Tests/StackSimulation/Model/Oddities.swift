@@ -21,6 +21,8 @@ struct Oddities {
   var reneges = 0
   /// A block tells of what did not arrive, or of nothing that makes sense.
   var liesInBlocks = 0
+  /// Blocks tell of single octets of what has arrived.
+  var cutsBlocks = false
   /// What lies in a gap is acknowledged as if it had arrived.
   var jumpsGaps = 0
   /// Octets are acknowledged that nobody has sent.
@@ -73,6 +75,7 @@ extension Oddities {
     repeatsAcknowledgments = some(&dice, 15, 1_000...60_000)
     reneges = some(&dice, 20, 1_000...60_000)
     liesInBlocks = some(&dice, 15, 1_000...30_000)
+    cutsBlocks = reneges % 5 == 4  // no throw of its own: seeds mean what they meant
     jumpsGaps = some(&dice, 10, 5_000...100_000)
     acknowledgesUnsent = some(&dice, 10, 500...20_000)
     skipsStamps = some(&dice, 10, 1_000...40_000)

@@ -60,6 +60,13 @@ extension Peer {
     if let first = runs.firstIndex(where: { $0.start <= latestAhead && latestAhead < $0.end }) {
       runs.insert(runs.remove(at: first), at: 0)
     }
+    if plan.oddities.cutsBlocks, let run = runs.first {
+      runs = (0..<3).map { _ in
+        octetsCut += 1
+        let start = run.start + octetsCut * 2 % max(1, run.end - run.start)
+        return (start, start + 1)
+      }
+    }
     return runs.prefix(3).map {
       (stackInitial &+ UInt32($0.start), stackInitial &+ UInt32($0.end))
     }

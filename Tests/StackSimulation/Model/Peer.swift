@@ -44,6 +44,8 @@ final class Peer: Client {
   /// An idle connection is asked for a sign of life (RFC 1122 §4.2.3.6): a lost reset is found out.
   var keepaliveAt = MonotonicInstant.distantFuture
   var timeouts = 0
+  /// Single octets that blocks have told of.
+  var octetsCut = 0
 
   var notification = ClientNotification()
 
