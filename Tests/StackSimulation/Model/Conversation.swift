@@ -84,9 +84,10 @@ final class Conversation {
       latestSYN = (segment.sequence, Int(segment.window), offer)
       offersECN = offersECN && offer
     }
-    // A client that is done resets what TIME-WAIT sends it, and TIME-WAIT does not mind (RFC 1337).
+    // A client that is done, or that gives up when the stack rests already, resets what TIME-WAIT sends
+    // it, and TIME-WAIT does not mind (RFC 1337).
     if segment.has(Flag.rst), !segment.has(Flag.syn), stackInitial != nil,
-      peer.outcome != .finished,
+      peer.outcome != .finished, end != .finished,
       Int(Int32(bitPattern: segment.sequence &- syn.sequence)) == acknowledged
     {
       resetAt = now

@@ -44,6 +44,7 @@ import Testing
     ),
     Case(seed: 37_316, what: "a few chunks were left, too few for any segment, and nobody was cut"),
     Case(seed: 24_483, what: "a flow whose client acknowledged just now was cut as idle"),
+    Case(seed: 155_296, what: "TIME-WAIT answered behind a reset, which it may (RFC 1337)"),
   ]
 
   @Test("end well now", arguments: plain)
