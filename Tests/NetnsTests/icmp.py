@@ -4,7 +4,6 @@ import re
 import socket
 import struct
 import subprocess
-import time
 
 from harness.daemon import wait
 from harness.namespaces import TARGET, VIRTUAL, Namespace, at, expect
@@ -84,13 +83,22 @@ def many_large_echoes_in_one_turn_are_answered(world, family):
     with daemon.stopped():
         pings = [world.spawn(world.client, ["ping", "-n", "-q", "-c", "50", "-l", "50", "-s", "1400", "-w", "5", VIRTUAL[family]])
                  for _ in range(4)]
-        time.sleep(0.5)     # until they are in the device's queue, which nothing tells
+        wait(lambda: echoes_sent(world, family) >= 200, 5, "200 echoes in the device's queue")
     for each in pings:
         each.wait(10)
         with open(each.output_path) as f:
             text = f.read()
         expect("50 received" in text, "ping said: %s", " ".join(text.split())[:200])
     expect(daemon.drops("frame-queue-full") == 0, "answers found no room")
+
+
+def echoes_sent(world, family):
+    """By the client's kernel."""
+    text = world.client.run(["cat", "/proc/net/snmp6" if family == 6 else "/proc/net/snmp"])
+    if family == 6:
+        return int(re.search(r"Icmp6OutEchos\s+(\d+)", text)[1])
+    names, values = (line.split() for line in text.splitlines() if line.startswith("IcmpMsg:"))
+    return int(dict(zip(names, values)).get("OutType8", 0))
 
 
 # A client behind a router that is behind the device: E -- C -- the daemon's device. The link from C to E takes less

@@ -22,7 +22,7 @@ RUNS = int(os.environ.get("PORTFERRY_LOSS_RUNS", "5"))
 TURNS_MAX = 3               # a busy machine spoils medians: so many times RUNS are taken where they say too slow
 # Ours may take so many times as long as the kernel's own.
 REORDERED_FACTOR = 3.0
-LOSS_FACTOR = 1.0
+LOSS_FACTOR = 1.15          # it takes 0.3 to 0.9 times as long; a busy machine spoils that
 DISTANCE_FACTOR = 1.5
 FAR_TOTAL, FAR_RUNS = 24 * MIB, 3
 UP, DOWN = 11, 12           # seeds of the two patterns

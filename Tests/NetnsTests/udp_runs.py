@@ -1,6 +1,8 @@
 """Datagrams that programs send and receive by the dozen (UDP_SEGMENT, UDP_GRO): their borders, their order, refusals."""
 import contextlib
+import os
 import random
+import re
 import socket
 import struct
 
@@ -191,8 +193,8 @@ def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
     """The worker's fifth setsockopt is its first session's UDP_GRO. Linux 4.17 would send a run as one datagram."""
     tool_missing("strace")
     daemon = world.daemon([forward(family)], device={"queues": 1})
-    daemon.trace_worker(world, "-o", "/dev/null", "-e", "trace=setsockopt",
-                        "-e", "inject=setsockopt:error=ENOPROTOOPT:when=5")
+    trace = os.path.join(world.scratch, "trace")
+    daemon.trace_worker(world, "-o", trace, "-e", "trace=setsockopt", "-e", "inject=setsockopt:error=ENOPROTOOPT:when=5")
     with target(world, family) as server, world.client.datagrams(VIRTUAL[family], 53) as s:
         receiver = Receiver(server)
         for segment, octets in BURSTS:
@@ -200,6 +202,9 @@ def a_kernel_without_runs_gets_datagrams_one_by_one(world, family):
             send(s, data, segment)
             sent = cut(data, segment)
             expect_same(receiver.take(len(sent)), sent, "%d by %d" % (octets, segment))
+    with open(trace) as lines:
+        failed = [line for line in lines if "INJECTED" in line]
+    expect(len(failed) == 1 and re.search("UDP_GRO|0x68", failed[0]), "another call than UDP_GRO failed: %s", failed)
     expect(receiver.joined == 0, "%d datagrams came joined", receiver.joined)
     expect(daemon.drops("target-write-failed") == 0, "some were dropped")
 

@@ -278,8 +278,9 @@ package struct Stack: ~Copyable {
     memory.drops.count(reason, by: UInt64(occurrences))
   }
 
-  /// Payload memory that was used once and is kept by no flow now: see `ChunkPool.spareOctets`.
+  /// Payload memory that was used once and is kept by no flow now: see `ChunkPool`.
   package var spareOctets: Int { memory.chunks.spareOctets }
+  /// Begins with new memory; the caller may give the pages of the old back to the kernel.
   package mutating func forgetSpare() -> UnsafeMutableRawBufferPointer {
     memory.chunks.forgetSpare()
   }
@@ -403,6 +404,15 @@ package struct Stack: ~Copyable {
     guard !released else { return }
     flows[slot].marks.remove(.queued)
     if !flows[slot].wants.isEmpty { want(slot, []) }
+  }
+
+  /// Moves the first of the queue to its end, in their order.
+  package mutating func moveToEnd(requests: Int) {
+    precondition(requests <= queueCount, "requests")
+    for _ in 0..<requests {
+      queue[(queueHead + queueCount) % capacity] = queue[queueHead]
+      queueHead = (queueHead + 1) % capacity
+    }
   }
 
   /// Takes over some of what a flow wants, and leaves it in the queue.

@@ -40,15 +40,19 @@ extension Stack {
     if isTCP { resting = list } else { silentSessions = list }
   }
 
+  private static let restingLooksMax = 64
+
   /// Gives the slot of the oldest endpoint in TIME-WAIT back at once. False when there is none; then
   /// the oldest session is ended, whose slot comes free when its socket is closed, within the turn.
   mutating func evictResting() -> Bool {
     var slot = resting.oldest
-    // Those that something came for this turn are looked at still: a few, as a turn's packets are bounded.
-    while slot != noSlot, !flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) {
+    var looks = Self.restingLooksMax
+    // Those that something came for are still wanted this turn.
+    while slot != noSlot, looks > 0, !flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) {
       slot = flows[slot].newer
+      looks -= 1
     }
-    guard slot != noSlot else {
+    guard slot != noSlot, looks > 0 else {
       _ = evictSession()
       return false
     }

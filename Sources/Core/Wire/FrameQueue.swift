@@ -52,9 +52,9 @@ package struct FrameQueue: ~Copyable {
 
   package var isEmpty: Bool { count == 0 }
 
-  /// Whether it had better be drained before another packet is taken in, to which one frame may answer, of
-  /// 64 KiB and headers at most.
-  package var isHalfFull: Bool { count > Self.framesMax / 2 || arenaUsed > Self.arenaOctets / 3 }
+  /// Whether it is to be drained before another packet is taken in: what answers one, 64 KiB and headers at
+  /// most, might not fit any more.
+  package var shouldDrain: Bool { count > Self.framesMax / 2 || arenaUsed > Self.arenaOctets / 3 }
 
   /// Whether a frame of this many arena octets and payload slices still fits.
   package func fits(frames: Int = 1, headerOctets: Int, payloadSlices: Int) -> Bool {

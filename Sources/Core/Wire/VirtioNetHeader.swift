@@ -93,8 +93,8 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
   ///
   /// The kind of super-packet names the packet's transport, and family, and a checksum that is left
   /// unfinished is that of the transport header that was found: otherwise the payload would be cut or
-  /// believed by the wrong header. `headerOctets` is a hint and may say anything, and so may a segment
-  /// size: beyond the payload it cuts nothing.
+  /// believed by the wrong header. `headerOctets` is a hint and may say anything. A segment size beyond the
+  /// payload cuts nothing; one that makes more than `datagramsMax` datagrams is refused.
   @inline(__always)
   package func describes(_ packet: ParsedPacket) -> Bool {
     if gsoType == 0 && !flags.contains(.needsChecksum) { return true }
@@ -123,8 +123,8 @@ package struct VirtioNetHeader: Equatable, Sendable, BitwiseCopyable {
       || Int(checksumStart) == packet.ip.headerOctets && checksumOffset == field
   }
 
-  /// Datagrams of a super-packet: the kernel makes them of 128 at most (UDP_MAX_SEGMENTS), a virtual machine's
-  /// may come by way of a bridge.
+  /// Datagrams of a super-packet. The kernel makes them of 128 at most (UDP_MAX_SEGMENTS); others come from
+  /// virtual machines, by way of a bridge.
   package static let datagramsMax = 1024
 
   /// Stores the header's ten octets.

@@ -47,12 +47,17 @@ extension WorkerLoop {
   /// Second pass: what comes from targets and goes to clients, and the end of flows.
   @inline(never) mutating func clientPass() {
     if !stack.frames.isEmpty { drainFrames() }
-    for _ in 0..<stack.requestCount {
-      // The others have the next turn's first places.
-      guard readBudget > 0, let slot = stack.beginRequest() else { break }
+    var left = stack.requestCount
+    // How many had asked for more before the first that could not be read any more.
+    var ahead: Int?
+    while left > 0, let slot = stack.beginRequest() {
       let isTCP = stack.isTCP(slot)
-      if !stack.take(.read, of: slot).isEmpty {
-        if isTCP { download(slot) } else { downloadDatagrams(slot) }
+      if readBudget > 0 {
+        if !stack.take(.read, of: slot).isEmpty {
+          if isTCP { download(slot) } else { downloadDatagrams(slot) }
+        }
+      } else if ahead == nil, stack.wants(slot).contains(.read) {
+        ahead = stack.requestCount - left
       }
       if !stack.take(.transmit, of: slot).isEmpty { transmit(slot) }
       if !stack.take(.finishTarget, of: slot).isEmpty {
@@ -72,7 +77,10 @@ extension WorkerLoop {
         stack.release(slot)
       }
       stack.endRequest(released: end.contains(.release))
+      left -= 1
     }
+    // Those have the next turn's first places.
+    if let ahead { stack.moveToEnd(requests: ahead) }
     if !stack.frames.isEmpty { drainFrames() }
   }
 

@@ -20,7 +20,8 @@ import Wire
 //   5. goes on at once if anything is left to do, else waits again.
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
 // refers to them once the first pass is over (the stack has copied what no target took). No flow may
-// take more than its budget from a turn. A worker with nothing to do is not woken by anything.
+// take more than its budget from a turn, nor may all together: whose target is not read any more is the
+// next turn's first. A worker with nothing to do is not woken by anything.
 // The parts of a turn are not inlined, so that each one's machine code can be read by itself
 // (Tests/Benchmarks/assembly.py).
 
@@ -94,8 +95,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var refusedFrames = RefusedFrames()
   var lastAlarm = MonotonicInstant.zero
   private let fallsBehind: (@Sendable () -> Void)?
-  private var releasedAt = MonotonicInstant.zero
   private var fellBehind = MonotonicInstant.zero
+  /// When spare memory went back last.
+  private var releasedAt = MonotonicInstant.zero
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
@@ -184,7 +186,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
 
   mutating func turn() throws(SystemError) {
     let busy = stack.requestCount > 0 || deviceIsReadable
-    let deadline = busy ? now : stack.nextDeadline()
+    let deadline = busy ? now : nextDeadline()
     // A wait is counted from here, not from where the turn began.
     if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
@@ -207,9 +209,16 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     targetPass()
     clientPass()
     if !stack.turnedAway.isEmpty { logTurnedAway() }
-    if stack.spareOctets >= Self.spareOctetsMax, now - releasedAt >= Self.releasePause {
+    if stack.spareOctets >= Self.spareOctetsMax, releasedAt + Self.releasePause <= now {
       releaseSpare()
     }
+  }
+
+  /// The stack's, or that by which spare memory is to go back, once.
+  private mutating func nextDeadline() -> MonotonicInstant? {
+    let deadline = stack.nextDeadline()
+    guard stack.spareOctets >= Self.spareOctetsMax else { return deadline }
+    return min(releasedAt + Self.releasePause, deadline ?? .distantFuture)
   }
 
   /// Nothing is kept for any flow, and much was: that memory need not stay with the process.
@@ -240,7 +249,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       case .octets(let octets):
         stack.receive(UnsafeRawBufferPointer(rebasing: memory[..<octets]), at: now)
         used += (octets + 63) & ~63
-        if stack.frames.isHalfFull { drainFrames() }
+        if stack.frames.shouldDrain { drainFrames() }
       case .wouldBlock:
         deviceIsReadable = false
         expectedPackets = max(1, count)
@@ -272,7 +281,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     received?.take()
     while let (frame, wasFragmented) = received?.next() {
       stack.takeOver(frame, wasFragmented: wasFragmented, at: now)
-      if stack.frames.isHalfFull { drainFrames() }
+      if stack.frames.shouldDrain { drainFrames() }
     }
   }
 

@@ -163,6 +163,9 @@ static int set_send_buffer(int socket, int octets) {
 }
 
 static void widen(int socket, int forced, int option, int octets) {
+  int bound = 0;
+  socklen_t size = sizeof bound;
+  if (getsockopt(socket, SOL_SOCKET, option, &bound, &size) == 0 && bound / 2 >= octets) return;
   if (setsockopt(socket, SOL_SOCKET, forced, &octets, sizeof octets) < 0) {
     setsockopt(socket, SOL_SOCKET, option, &octets, sizeof octets);
   }

@@ -76,8 +76,8 @@ package struct TargetSocket: ~Copyable, Sendable {
   /// `nextReport`.
   ///
   /// Nothing leaves in fragments, on this host or behind it (DF), before `permitFragments`: a datagram
-  /// that is longer than the path takes fails, or vanishes and is reported. Either way the kernel keeps up
-  /// to `datagramBufferOctets`: more than comes or goes in a turn.
+  /// that is longer than the path takes fails, or vanishes and is reported. Each way the kernel keeps
+  /// `datagramBufferOctets`, or as many as it may without CAP_NET_ADMIN (socket(7), rmem_max, wmem_max).
   package static func openUDP(
     connectedTo address: IPAddress, port: UInt16
   ) throws(SystemError) -> TargetSocket {
@@ -231,8 +231,8 @@ extension TargetSocket {
   /// it as it is set here).
   package func restoreSendBuffer(_ bound: CInt) { clinux_restore_send_buffer(number, bound) }
 
-  /// Datagrams that came and found no room in the socket, since it was made (SO_MEMINFO); nil when the
-  /// kernel does not say.
+  /// How often something came and found no room in the socket, since it was made (SO_MEMINFO): datagrams at
+  /// least, for a joined run counts once; nil when the kernel does not say.
   package func lostDatagrams() -> Int? { memory(word: 8) }  // SK_MEMINFO_DROPS
 
   /// Octets that the next send takes without `wouldBlock`, at least, as long as nothing else competes

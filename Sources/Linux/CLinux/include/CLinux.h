@@ -78,8 +78,8 @@ int clinux_unacknowledged_octets(int socket);
 // SO_MEMINFO: the nine words of SK_MEMINFO_* (linux/sock_diag.h), zero where the kernel gave fewer.
 int clinux_socket_memory(int socket, uint32_t words[9]);
 
-// Bounds both of a socket's buffers by so many octets (doubled by the kernel, which counts its overhead too);
-// without CAP_NET_ADMIN by net.core.rmem_max and wmem_max, if those are less.
+// Has both of a socket's buffers take so many octets (doubled by the kernel, which counts its overhead too) if
+// they take less; without CAP_NET_ADMIN no more than net.core.rmem_max and wmem_max say.
 void clinux_widen_buffers(int socket, int octets);
 
 // Raises SO_SNDBUF so that the socket takes so many octets more than it holds. Returns the bound before,
