@@ -325,15 +325,18 @@ final class FuzzPeer {
       conversation?.isCapable = header.flags.contains(.ece)
       return
     }
-    conversation = Conversation(
-      initialSent: header.acknowledgment.rawValue &- 1,
-      initialReceived: header.sequence.rawValue,
-      shift: Int(header.options.windowScale ?? 0), isCapable: header.flags.contains(.ece),
-      socket: takeDialled(initial: header.acknowledgment.rawValue))
     next = header.sequence.rawValue &+ 1
     lastAcknowledged = header.sequence.rawValue
     shift = shiftMax
     shiftMax = 0
+    let socket = takeDialled(initial: header.acknowledgment.rawValue)
+    // A cookie: what rests in TIME-WAIT goes on speaking until it has come back.
+    if socket == nil, conversation != nil { return }
+    conversation = Conversation(
+      initialSent: header.acknowledgment.rawValue &- 1,
+      initialReceived: header.sequence.rawValue,
+      shift: Int(header.options.windowScale ?? 0), isCapable: header.flags.contains(.ece),
+      socket: socket)
     offered = 65_536
   }
 }
