@@ -3,6 +3,9 @@
 The comparison is with this kernel's own TCP at the same end of the same link, in turns, with CUBIC on both sides. What is
 asserted is octets, and a factor between medians; the figures are printed. `PORTFERRY_LOSS_MIB` sets how much goes each way,
 `PORTFERRY_LOSS_RUNS` how often and `PORTFERRY_LOSS_SECONDS` the bound: 1024, 1 and 1200 for a long run.
+
+Such a run, on 2026-11-30 with two busy cores: with 2 % lost, 1 % doubled and reordered 24.2 s up (the kernel 24.0 s) and
+29.7 s down (22.0 s); with 1 % lost 15.6 s up (36.5 s) and 11.6 s down (28.8 s).
 """
 import os
 import random
