@@ -4,11 +4,12 @@ import Wire
 // What is in flight: one record per transmission, in order of sequence number.
 //
 // A record covers what one frame carried, up to a whole segmentation-offload packet; cumulative and
-// selective acknowledgements trim and split records, so that marks always cover whole records; they
-// are split at segments only, whatever a peer claims. From the marks comes the pipe (RFC 6675 §4): in
-// flight, less what has arrived, less what is lost, plus what was sent again. Loss is told by time
-// as RACK does (RFC 8985 §6.2): a record is lost when one sent later has arrived and the reordering
-// window has passed.
+// selective acknowledgements trim and split records, so that marks always cover whole records. Where a
+// block begins or ends, a record is split only into parts of half a segment or more, whatever a peer
+// claims; what goes out is cut at segments, and where the peer's window ends. From the marks comes the
+// pipe (RFC 6675 §4): in flight, less what has arrived, less what is lost, plus what was sent again.
+// Loss is told by time as RACK does (RFC 8985 §6.2): a record is lost when one sent later has arrived
+// and the reordering window has passed.
 
 package struct SentRecord: BitwiseCopyable {
   package struct Marks: FlagSet, BitwiseCopyable {
@@ -22,6 +23,8 @@ package struct SentRecord: BitwiseCopyable {
     /// Was sent more than once, or told to have arrived before a time-out that did not believe it: says
     /// nothing of round trips, nor of order.
     package static let ambiguous = Marks(rawValue: 8)
+    /// A block split it from what is behind it: it does not end with a segment that may be short.
+    package static let front = Marks(rawValue: 16)
   }
 
   package var start: SequenceNumber
@@ -168,7 +171,7 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
     records[slot].end = record.start + octets
     records[record.next].start = record.start + octets
-    records[record.next].marks.formUnion(record.marks)
+    records[record.next].marks.formUnion(record.marks.subtracting(.front))
     return true
   }
 
@@ -182,7 +185,7 @@ package struct SACKScoreboard: BitwiseCopyable {
       guard waits(record), records[slot].octets + record.octets <= octets else { return }
       records[slot].end = record.end
       records[slot].next = record.next
-      records[slot].marks.formUnion(record.marks)
+      records[slot].marks = records[slot].marks.subtracting(.front).union(record.marks)
       if record.next == noSlot { tail = slot } else { records[record.next].previous = slot }
       if waitingFrom == next { waitingFrom = slot }
       records.give(next, held: recordCount)
@@ -238,9 +241,12 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
   }
 
-  /// Marks what [block.start, block.end) covers as arrived, in whole segments: a record is split only
-  /// where a segment of it ends, and a part of one has not arrived. (Otherwise blocks of an octet each
-  /// would make as many records, and as many packets of an octet, of what is in flight.)
+  /// Marks what [block.start, block.end) covers as arrived. A record is split where the block begins or
+  /// ends, but no part becomes less than half a segment, other than the last segment of what went out as
+  /// one: what would is taken for missing. (Otherwise blocks of an octet each would make as many records,
+  /// and as many packets of an octet, of what is in flight.) Segments need not begin where a record does,
+  /// since acknowledgements and the window's edge may lie within one.
+  /// - Parameter segmentOctets: the least size of those in flight that are full.
   package mutating func acknowledge(
     selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
     records: inout SentRecordPool, report: inout DeliveryReport
@@ -248,6 +254,7 @@ package struct SACKScoreboard: BitwiseCopyable {
     #if PLANTED_FAULTS
       let segmentOctets = PlantedFault.isPlanted(.splitsAtAnyOctet) ? 1 : segmentOctets
     #endif
+    let least = (segmentOctets + 1) / 2
     var slot = head
     while slot != noSlot {
       let record = records[slot]
@@ -256,22 +263,28 @@ package struct SACKScoreboard: BitwiseCopyable {
         slot = record.next
         continue
       }
-      let before = max(0, block.start.distance(from: record.start))
-      let from = (before + segmentOctets - 1) / segmentOctets * segmentOctets
+      let endsShort = !record.marks.contains(.front)
+      var from = max(0, block.start.distance(from: record.start))
+      if from > 0 { from = max(from, least) }
       var until = record.octets
       if block.end.precedes(record.end) {
-        until = block.end.distance(from: record.start) / segmentOctets * segmentOctets
+        until = block.end.distance(from: record.start)
+        let isBeforeLast = endsShort && until % segmentOctets == 0
+        if !isBeforeLast { until = min(until, record.octets - least) }
       }
-      guard from < until else {
+      let isLast = until == record.octets && (from == 0 || endsShort && from % segmentOctets == 0)
+      guard from < until, isLast || until - from >= least else {
         slot = record.next
         continue
       }
       if from > 0 {
         guard !isFull, split(slot, after: from, records: &records) else { return }
+        records[slot].marks.insert(.front)
         slot = records[slot].next
       }
       if until < record.octets {
         guard !isFull, split(slot, after: until - from, records: &records) else { return }
+        records[slot].marks.insert(.front)
       }
       let whole = records[slot]
       uncount(whole.marks, UInt32(whole.octets))
@@ -301,7 +314,8 @@ package struct SACKScoreboard: BitwiseCopyable {
       if record.marks.contains(.arrived) { continue }
       if record.marks.contains(.lost) && !record.marks.contains(.resent) { continue }
       guard sentBeforeLatestArrival(record) else {
-        if record.marks.isEmpty { break }  // first transmissions go by sequence: none is earlier
+        // First transmissions go by sequence: none is earlier.
+        if record.marks.isDisjoint(with: [.lost, .resent, .ambiguous]) { break }
         continue
       }
       let due = record.sentAt + wait

@@ -77,12 +77,14 @@ package struct SegmentSize: BitwiseCopyable {
     return .lowered
   }
 
+  /// Of the segments in flight that are full, the least size.
+  var octetsInFlight: UInt16 { triedFrom == 0 ? octets : min(octets, triedFrom) }
+
   /// Something was acknowledged, so many octets of it sent as one.
   /// - Parameter edge: SND.UNA.
   mutating func acknowledged(_ record: Int, upTo edge: SequenceNumber) {
     if triedFrom != 0, triedAt.precedes(edge) { triedFrom = 0 }
-    let most = triedFrom == 0 ? octets : min(octets, triedFrom)
-    let segment = UInt16(clamping: min(record, Int(most)))
+    let segment = UInt16(clamping: min(record, Int(octetsInFlight)))
     if segment > passed { passed = segment }
     if segment > claimed { claimed = 0 }
     if segment > 0 { isGuess = false }

@@ -113,8 +113,8 @@ extension SendSide {
       }
       guard first.start != next else { return }
       scoreboard.acknowledge(
-        selectively: first, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
-        report: &report)
+        selectively: first, segmentOctets: Int(segmentSize.octetsInFlight), at: now,
+        records: &memory.sent, report: &report)
       edge = first.start
     }
   }
