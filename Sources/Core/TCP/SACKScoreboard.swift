@@ -53,8 +53,10 @@ package struct SentRecord: BitwiseCopyable {
 package struct DeliveryReport {
   /// Octets acknowledged now for the first time, cumulatively or selectively.
   package var deliveredOctets = 0
-  /// Of what arrived now, the most that had been sent as one.
+  /// Of what arrived now, the most that had been sent as one, and once.
   var largestOctets = 0
+  /// The same of what was sent more than once, maybe as smaller ones at first.
+  var largestAgainOctets = 0
   /// Octets acknowledged cumulatively.
   package var acknowledgedOctets = 0
   package var roundTrip: Interval?
@@ -65,6 +67,14 @@ package struct DeliveryReport {
   /// Octets that were sent again are among them: what arrived with them may have waited for them at
   /// the peer, so `roundTrip` is no measurement (Karn).
   var isAmbiguous = false
+
+  fileprivate mutating func arrived(_ octets: Int, of marks: SentRecord.Marks) {
+    if marks.contains(.ambiguous) {
+      largestAgainOctets = max(largestAgainOctets, octets)
+    } else {
+      largestOctets = max(largestOctets, octets)
+    }
+  }
 }
 
 package struct SACKScoreboard: BitwiseCopyable {
@@ -231,7 +241,7 @@ package struct SACKScoreboard: BitwiseCopyable {
           let octets = acknowledgment.distance(from: record.start)
           if !record.marks.contains(.arrived) {
             report.deliveredOctets += octets
-            report.largestOctets = max(report.largestOctets, octets)
+            report.arrived(octets, of: record.marks)
           }
           uncount(record.marks, UInt32(octets))
           records[slot].start = acknowledgment
@@ -475,7 +485,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   private mutating func arrival(
     of record: SentRecord, at now: MonotonicInstant, report: inout DeliveryReport
   ) {
-    report.largestOctets = max(report.largestOctets, record.octets)
+    report.arrived(record.octets, of: record.marks)
     let roundTrip = now - record.sentAt
     if record.marks.contains(.ambiguous) {
       report.isAmbiguous = true

@@ -68,7 +68,8 @@ extension SendSide {
       noteDuplicate(report: &report)
     }
     acknowledge(header.options.sackBlocks, at: now, memory: &memory, report: &report)
-    segmentSize.acknowledged(report.largestOctets, upTo: unacknowledged)
+    segmentSize.acknowledged(
+      report.largestOctets, again: report.largestAgainOctets, upTo: unacknowledged)
     measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
     recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)
