@@ -96,7 +96,8 @@ extension SendSide {
   }
 
   /// Takes selective acknowledgements, from the left to the right: what one acknowledgement tells has
-  /// arrived in no order that it knows of (RFC 8985 §6.2, step 4), and the newest is named first (RFC 2018 §4).
+  /// arrived in no order that it knows of (RFC 8985 §6.2, step 4), and the newest is named first
+  /// (RFC 2018 §4).
   private mutating func acknowledge(
     _ blocks: SACKBlocks, at now: MonotonicInstant, memory: inout TCPMemory,
     report: inout DeliveryReport
