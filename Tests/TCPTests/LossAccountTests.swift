@@ -34,7 +34,7 @@ struct CutBlocksTests {
     }
   }
 
-  @Test("of what went out as one, whole segments count as arrived")
+  @Test("of what went out as one, blocks of an octet count for nothing, others as far as they go")
   func superPacket() throws {
     try Script.run(offload: true) {
       handshake(sack: true, roundTrip: .milliseconds(10))
@@ -45,8 +45,44 @@ struct CutBlocksTests {
       let records = Script.current?.memory.sent.count
       #expect(records == 1 || Script.current?.endpoint == nil)
       inject(".", 1...1, ack: 1, sackBlocks: [1501...7901])
-      expect(".", 1...2001, ack: 1, pieces: 1000)
+      expect(".", 1...1501, ack: 1, pieces: 1000)
       expectNothing()
+    }
+  }
+
+  @Test("segments need not begin where the rest of a record does: an acknowledgement within one")
+  func acknowledgedWithin() throws {
+    try Script.run(offload: true) {
+      handshake(sack: true, roundTrip: .milliseconds(10))
+      targetSays(8000)
+      expect("P.", 1...8001, ack: 1, pieces: 1000)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 501, sackBlocks: [6001...7001, 4001...5001, 2001...3001])
+      expect(".", 501...2001, ack: 1, pieces: 1000)
+      expect(".", 3001...4001, ack: 1)
+      expectNothing()
+      inject(".", 1...1, ack: 3001, sackBlocks: [6001...7001, 4001...5001])
+      expect(".", 5001...6001, ack: 1)
+      expectNothing()
+    }
+  }
+
+  @Test("the edge is taken back, within a segment: then blocks of one segment each")
+  func edgeTakenBack() throws {
+    try Script.run(offload: true) {
+      handshake(sack: true, roundTrip: .milliseconds(10))
+      targetSays(8000)
+      expect("P.", 1...8001, ack: 1, pieces: 1000)
+      advance(by: .milliseconds(10))
+      inject(".", 1...1, ack: 1, window: 500)
+      advance(by: .milliseconds(190))
+      expect(".", 1...501, ack: 1)
+      inject(".", 1...1, ack: 501, sackBlocks: [5001...6001, 3001...4001, 1001...2001])
+      expect(".", 501...1001, ack: 1)
+      expect(".", 2001...3001, ack: 1)
+      inject(".", 1...1, ack: 3001, sackBlocks: [5001...6001, 3001...4001])
+      expect(".", 4001...5001, ack: 1)
+      expectAnything()
     }
   }
 

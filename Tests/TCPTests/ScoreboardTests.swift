@@ -213,7 +213,7 @@ struct ScoreboardTests {
     board.discard(records: &records)
   }
 
-  @Test("a peer that tells of single octets splits nothing; of every other segment, at segments")
+  @Test("a peer that tells of single octets splits nothing; of every other segment, as many")
   func bounded() {
     var records = SentRecordPool(capacity: 4096, flows: 1)
     var board = SACKScoreboard()
@@ -231,12 +231,81 @@ struct ScoreboardTests {
     for index in 0..<30 {
       var report = DeliveryReport()
       board.acknowledge(
-        selectively: SACKBlock(start: start + index * 2000 + 999, end: start + index * 2000 + 2001),
+        selectively: SACKBlock(
+          start: start + index * 2000 + 1000, end: start + index * 2000 + 2000),
         segmentOctets: 1000, at: now, records: &records, report: &report)
       #expect(report.deliveredOctets == 1000)
     }
     count = records.count
     #expect(count == 60 && board.arrived == 30_000)
+    board.discard(records: &records)
+  }
+
+  @Test("whatever blocks are told, no more than two records a segment", arguments: 1...30)
+  func noCrumbs(seed: UInt64) {
+    var random = SeededGenerator(seed: seed)
+    var records = SentRecordPool(capacity: 4096, flows: 1)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(UInt32.max - 30_000)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    let octets = 60_000 + random.number(in: 0...999)
+    _ = board.sent(start, start + octets, at: now, records: &records)
+    for _ in 0..<5_000 {
+      let from = random.number(in: 0...octets - 1)
+      let most = min(octets, from + random.number(in: 1...2_500))
+      var report = DeliveryReport()
+      board.acknowledge(
+        selectively: SACKBlock(
+          start: start + from, end: start + random.number(in: from + 1...most)),
+        segmentOctets: 1000, at: now, records: &records, report: &report)
+    }
+    var small = 0
+    var slot = board.first
+    while slot != .max {
+      if records[slot].octets < 500 { small += 1 }
+      slot = records[slot].next
+    }
+    let used = records.count
+    #expect(small <= 1 && used <= 123, "seed \(seed)")
+    let count = recount(board, records, from: start)
+    #expect(count.isOrdered && count.octets == octets && count.arrived == board.arrived)
+    board.discard(records: &records)
+  }
+
+  @Test("what is told whole has arrived, however short it was cut") func short() {
+    var records = SentRecordPool(capacity: 64, flows: 1)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(UInt32.max - 1_000)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    _ = board.sent(start, start + 5_000, at: now, records: &records)
+    var report = DeliveryReport()
+    board.acknowledge(
+      selectively: SACKBlock(start: start + 1_300, end: start + 5_000), segmentOctets: 1000,
+      at: now, records: &records, report: &report)
+    board.loseFirst(segmentOctets: 1000, records: &records)
+    board.acknowledge(
+      selectively: SACKBlock(start: start + 1_000, end: start + 1_300), segmentOctets: 1000,
+      at: now, records: &records, report: &report)
+    #expect(report.deliveredOctets == 4_000 && board.lost == 1_000)
+    board.discard(records: &records)
+  }
+
+  @Test("blocks of one segment each count, wherever the record begins", arguments: [1, 400, 999])
+  func withinSegment(offset: Int) {
+    var records = SentRecordPool(capacity: 64, flows: 1)
+    var board = SACKScoreboard()
+    let start = SequenceNumber(UInt32.max - 3_000)
+    let now = MonotonicInstant(nanoseconds: 1_000_000_000)
+    _ = board.sent(start, start + 10_000, at: now, records: &records)
+    var report = DeliveryReport()
+    board.acknowledge(upTo: start + offset, at: now, records: &records, report: &report)
+    for index in stride(from: 2, to: 10, by: 2) {
+      var report = DeliveryReport()
+      board.acknowledge(
+        selectively: SACKBlock(start: start + index * 1000, end: start + index * 1000 + 1000),
+        segmentOctets: 1000, at: now, records: &records, report: &report)
+      #expect(report.deliveredOctets == 1000)
+    }
     board.discard(records: &records)
   }
 }

@@ -234,6 +234,46 @@ struct PathMTUTests {
       expect("P.", 5441...5641, ack: 1)
     }
   }
+
+  @Test("small segments that arrive late prove nothing of the large one that they were joined to")
+  func lateOriginals() throws {
+    try Script.run(mss: 1460) {
+      handshake(mss: 1460)
+      for _ in 0..<10 { targetSays(140) }
+      expectSome(10)
+      advance(by: .milliseconds(200))
+      expect("P.", 1...1401, ack: 1)
+      inject(".", 1...1, ack: 1401)
+      targetSays(1460)
+      expect("P.", 1401...2861, ack: 1)
+      routerSays(mtu: 1300, quoting: 1401)
+      expect(".", 1401...2661, ack: 1)
+      expectAnything()
+    }
+  }
+
+  @Test("small segments in flight while the size is raised: blocks of one each count")
+  func raisedInFlight() throws {
+    try Script.run(mss: 1460, offload: true) {
+      handshake(mss: 1460, sack: true, roundTrip: .milliseconds(10))
+      targetSays(1460)
+      expectSome(1)
+      routerSays(mtu: 552, quoting: 1)
+      expectAnything()
+      inject(".", 1...1, ack: 1461)
+      advance(by: .milliseconds(599_985))
+      targetSays(5120)
+      expect("P.", 1461...6581, ack: 1, pieces: 512)
+      advance(by: .milliseconds(10))
+      targetSays(1460)
+      expectAnything()
+      inject(".", 1...1, ack: 1461, sackBlocks: [4533...5045, 3509...4021, 2485...2997])
+      expect("P.", 6581...8041, ack: 1)
+      advance(by: .milliseconds(3))  // the reordering window
+      expect(".", 1461...2485, ack: 1)
+      expectAnything()
+    }
+  }
 }
 
 @Suite("RFC 2923 §2.1: segments of full size that vanish without a word")

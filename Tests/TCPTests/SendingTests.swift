@@ -313,29 +313,6 @@ struct SpentMemoryTests {
     }
   }
 
-  @Test("who has nothing in flight for want of records owes no answer, and is not given up")
-  func noRecordsForLong() throws {
-    try Script.run {
-      handshake()
-      let script = try #require(Script.current)
-      guard script.kernel == nil else { return script.inapplicable("records are ours") }
-      var taken: [UInt32] = []
-      let other = SentRecord(
-        start: SequenceNumber(0), end: SequenceNumber(1), sentAt: .zero, next: 0, previous: 0,
-        marks: [])
-      while let slot = script.memory.sent.take(other, held: 0) { taken.append(slot) }
-      targetSays(2000)
-      advance(by: .seconds(3600))
-      expectNothing()
-      expectState(.established)
-      for slot in taken { script.memory.sent.give(slot, held: 0) }
-      advance(by: .milliseconds(200))
-      expect(".", 1...1001, ack: 1)
-      expect("P.", 1001...2001, ack: 1)
-      inject(".", 1...1, ack: 2001)
-    }
-  }
-
   @Test("a client that takes nothing leaves half of the pool to others")
   func fairShare() throws {
     try Script.run(memoryOctets: 12 * ChunkPool.chunkOctets) {

@@ -532,8 +532,9 @@ package struct ReceiveSide: BitwiseCopyable {
     return blocks
   }
 
-  /// Octets arrived that are here already, before RCV.NXT. Told only when they lie before the acknowledgement: what the
-  /// target has not taken yet is not acknowledged, and so no duplicate in the peer's eyes.
+  /// Octets arrived that are here already, before RCV.NXT. Told only when they lie before the
+  /// acknowledgement: what the target has not taken yet is not acknowledged, and so no duplicate in the
+  /// peer's eyes.
   mutating func duplicateArrived(_ start: SequenceNumber, octets: Int) {
     let end = start + octets
     guard octets > 0, end.precedesOrEquals(taken) else { return }

@@ -4,11 +4,11 @@ import Wire
 // What is in flight: one record per transmission, in order of sequence number.
 //
 // A record covers what one frame carried, up to a whole segmentation-offload packet; cumulative and
-// selective acknowledgements trim and split records, so that marks always cover whole records; they
-// are split at segments only, whatever a peer claims. From the marks comes the pipe (RFC 6675 §4): in
-// flight, less what has arrived, less what is lost, plus what was sent again. Loss is told by time
-// as RACK does (RFC 8985 §6.2): a record is lost when one sent later has arrived and the reordering
-// window has passed.
+// selective acknowledgements trim and split records, so that marks always cover whole records. Where a
+// block begins or ends, a record is split only into parts of half a segment or more, whatever a peer
+// claims; what goes out is cut at segments, and where the peer's window ends. From the marks comes the
+// pipe (RFC 6675 §4): in flight, less what has arrived, less what is lost, plus what was sent again.
+// What is lost is found in SACKScoreboard+Loss.
 
 package struct SentRecord: BitwiseCopyable {
   package struct Marks: FlagSet, BitwiseCopyable {
@@ -22,6 +22,8 @@ package struct SentRecord: BitwiseCopyable {
     /// Was sent more than once, or told to have arrived before a time-out that did not believe it: says
     /// nothing of round trips, nor of order.
     package static let ambiguous = Marks(rawValue: 8)
+    /// A block split it from what is behind it: it does not end with a segment that may be short.
+    package static let front = Marks(rawValue: 16)
   }
 
   package var start: SequenceNumber
@@ -50,8 +52,10 @@ package struct SentRecord: BitwiseCopyable {
 package struct DeliveryReport {
   /// Octets acknowledged now for the first time, cumulatively or selectively.
   package var deliveredOctets = 0
-  /// Of what arrived now, the most that had been sent as one.
+  /// Of what arrived now, the most that had been sent as one, and once.
   var largestOctets = 0
+  /// The same of what was sent more than once, maybe as smaller ones at first.
+  var largestAgainOctets = 0
   /// Octets acknowledged cumulatively.
   package var acknowledgedOctets = 0
   package var roundTrip: Interval?
@@ -62,30 +66,38 @@ package struct DeliveryReport {
   /// Octets that were sent again are among them: what arrived with them may have waited for them at
   /// the peer, so `roundTrip` is no measurement (Karn).
   var isAmbiguous = false
+
+  fileprivate mutating func arrived(_ octets: Int, of marks: SentRecord.Marks) {
+    if marks.contains(.ambiguous) {
+      largestAgainOctets = max(largestAgainOctets, octets)
+    } else {
+      largestOctets = max(largestOctets, octets)
+    }
+  }
 }
 
 package struct SACKScoreboard: BitwiseCopyable {
   /// Records one flow may have: bounds what a peer can make us split and walk.
   package static let recordsMax = 1024
 
-  private var head = noSlot
+  var head = noSlot
   private var tail = noSlot
   /// No record before this one waits to be sent again; `noSlot`: nothing is known.
-  private var waitingFrom = noSlot
+  var waitingFrom = noSlot
   private var recordCount: UInt32 = 0
-  private var arrivedOctets: UInt32 = 0
-  private var lostOctets: UInt32 = 0
-  private var resentOctets: UInt32 = 0
+  var arrivedOctets: UInt32 = 0
+  var lostOctets: UInt32 = 0
+  var resentOctets: UInt32 = 0
   /// RACK.xmit_ts and RACK.end_seq: the latest-sent record known to have arrived.
-  private var latestArrivalSentAt = MonotonicInstant.zero
-  private var latestArrivalEnd = SequenceNumber(0)
+  var latestArrivalSentAt = MonotonicInstant.zero
+  var latestArrivalEnd = SequenceNumber(0)
   /// RACK.rtt, microseconds.
-  private var latestArrivalRTT: UInt32 = 0
+  var latestArrivalRTT: UInt32 = 0
   /// RACK.fack: the end of the highest sequence number known to have arrived.
   private var highestArrivalEnd = SequenceNumber(0)
   private var knowsHighestArrival = false
   /// RACK.reordering_seen: something arrived behind what was sent after it.
-  package private(set) var seenReordering = false
+  package internal(set) var seenReordering = false
 
   /// - Parameter seenReordering: all that is to be known of a path when nothing is in flight: what was
   ///   sent before has arrived, and RACK compares with what is sent from now on.
@@ -168,7 +180,7 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
     records[slot].end = record.start + octets
     records[record.next].start = record.start + octets
-    records[record.next].marks.formUnion(record.marks)
+    records[record.next].marks.formUnion(record.marks.subtracting(.front))
     return true
   }
 
@@ -182,7 +194,7 @@ package struct SACKScoreboard: BitwiseCopyable {
       guard waits(record), records[slot].octets + record.octets <= octets else { return }
       records[slot].end = record.end
       records[slot].next = record.next
-      records[slot].marks.formUnion(record.marks)
+      records[slot].marks = records[slot].marks.subtracting(.front).union(record.marks)
       if record.next == noSlot { tail = slot } else { records[record.next].previous = slot }
       if waitingFrom == next { waitingFrom = slot }
       records.give(next, held: recordCount)
@@ -228,7 +240,7 @@ package struct SACKScoreboard: BitwiseCopyable {
           let octets = acknowledgment.distance(from: record.start)
           if !record.marks.contains(.arrived) {
             report.deliveredOctets += octets
-            report.largestOctets = max(report.largestOctets, octets)
+            report.arrived(octets, of: record.marks)
           }
           uncount(record.marks, UInt32(octets))
           records[slot].start = acknowledgment
@@ -238,9 +250,12 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
   }
 
-  /// Marks what [block.start, block.end) covers as arrived, in whole segments: a record is split only
-  /// where a segment of it ends, and a part of one has not arrived. (Otherwise blocks of an octet each
-  /// would make as many records, and as many packets of an octet, of what is in flight.)
+  /// Marks what [block.start, block.end) covers as arrived. A record is split where the block begins or
+  /// ends, but no part becomes less than half a segment, other than the last segment of what went out as
+  /// one: what would is taken for missing. (Otherwise blocks of an octet each would make as many records,
+  /// and as many packets of an octet, of what is in flight.) Segments need not begin where a record does,
+  /// since acknowledgements and the window's edge may lie within one.
+  /// - Parameter segmentOctets: the least size of those in flight that are full.
   package mutating func acknowledge(
     selectively block: SACKBlock, segmentOctets: Int, at now: MonotonicInstant,
     records: inout SentRecordPool, report: inout DeliveryReport
@@ -248,6 +263,7 @@ package struct SACKScoreboard: BitwiseCopyable {
     #if PLANTED_FAULTS
       let segmentOctets = PlantedFault.isPlanted(.splitsAtAnyOctet) ? 1 : segmentOctets
     #endif
+    let least = (segmentOctets + 1) / 2
     var slot = head
     while slot != noSlot {
       let record = records[slot]
@@ -256,22 +272,28 @@ package struct SACKScoreboard: BitwiseCopyable {
         slot = record.next
         continue
       }
-      let before = max(0, block.start.distance(from: record.start))
-      let from = (before + segmentOctets - 1) / segmentOctets * segmentOctets
+      let endsShort = !record.marks.contains(.front)
+      var from = max(0, block.start.distance(from: record.start))
+      if from > 0 { from = max(from, least) }
       var until = record.octets
       if block.end.precedes(record.end) {
-        until = block.end.distance(from: record.start) / segmentOctets * segmentOctets
+        until = block.end.distance(from: record.start)
+        let isBeforeLast = endsShort && until % segmentOctets == 0
+        if !isBeforeLast { until = min(until, record.octets - least) }
       }
-      guard from < until else {
+      let isLast = until == record.octets && (from == 0 || endsShort && from % segmentOctets == 0)
+      guard from < until, isLast || until - from >= least else {
         slot = record.next
         continue
       }
       if from > 0 {
         guard !isFull, split(slot, after: from, records: &records) else { return }
+        records[slot].marks.insert(.front)
         slot = records[slot].next
       }
       if until < record.octets {
         guard !isFull, split(slot, after: until - from, records: &records) else { return }
+        records[slot].marks.insert(.front)
       }
       let whole = records[slot]
       uncount(whole.marks, UInt32(whole.octets))
@@ -283,113 +305,6 @@ package struct SACKScoreboard: BitwiseCopyable {
     }
   }
 
-  /// Marks as lost what was sent sufficiently long before something that has arrived
-  /// (RFC 8985 §6.2, step 5).
-  /// - Returns: whether anything is newly lost, and when to look again.
-  package mutating func detectLoss(
-    reorderingWindow: Interval, at now: MonotonicInstant, records: borrowing SentRecordPool
-  ) -> (found: Bool, lookAgainAt: MonotonicInstant?) {
-    guard latestArrivalSentAt != .zero else { return (false, nil) }
-    let wait = Interval.microseconds(Int(latestArrivalRTT)) + reorderingWindow
-    var found = false
-    var again: MonotonicInstant?
-    var slot = head
-    while slot != noSlot {
-      let current = slot
-      let record = records[current]
-      slot = record.next
-      if record.marks.contains(.arrived) { continue }
-      if record.marks.contains(.lost) && !record.marks.contains(.resent) { continue }
-      guard sentBeforeLatestArrival(record) else {
-        if record.marks.isEmpty { break }  // first transmissions go by sequence: none is earlier
-        continue
-      }
-      let due = record.sentAt + wait
-      if due <= now {
-        markLost(current, records: records)
-        found = true
-      } else if again.map({ due < $0 }) ?? true {
-        again = due
-      }
-    }
-    return (found, again)
-  }
-
-  /// Marks the first segment lost: three duplicate acknowledgements from a peer without SACK
-  /// (RFC 5681 §3.2), or a partial acknowledgement (RFC 6582 §3.2).
-  package mutating func loseFirst(segmentOctets: Int, records: inout SentRecordPool) {
-    guard head != noSlot, records[head].marks.isDisjoint(with: [.lost, .arrived]) else { return }
-    if records[head].octets > segmentOctets, !isFull {
-      _ = split(head, after: segmentOctets, records: &records)
-    }
-    records[head].marks.insert(.lost)
-    lostOctets += UInt32(records[head].octets)
-    waitingFrom = head
-  }
-
-  /// Marks the first record lost, and not sent again since then: it went into a closed window.
-  package mutating func loseProbe(records: borrowing SentRecordPool) {
-    guard head != noSlot else { return }
-    let marks = records[head].marks.intersection([.arrived, .lost, .resent])
-    guard marks.isEmpty || marks == [.lost, .resent] else { return }
-    markLost(head, records: records)
-  }
-
-  /// Marks everything lost, also what was selectively acknowledged: the retransmission timer
-  /// expired, and the peer may have reneged (RFC 2018 §8).
-  package mutating func loseAll(records: borrowing SentRecordPool) {
-    #if PLANTED_FAULTS
-      if PlantedFault.isPlanted(.trustsTakenBackBlocks) {
-        return loseAllButArrived(records: records)
-      }
-    #endif
-    arrivedOctets = 0
-    resentOctets = 0
-    lostOctets = 0
-    var slot = head
-    while slot != noSlot {
-      var marks = records[slot].marks
-      if marks.contains(.arrived) { marks.insert(.ambiguous) }
-      records[slot].marks = marks.subtracting([.arrived, .resent]).union(.lost)
-      lostOctets += UInt32(records[slot].octets)
-      slot = records[slot].next
-    }
-    waitingFrom = head
-    latestArrivalSentAt = .zero
-  }
-
-  /// Marks as lost, and not sent again, what was sent in larger segments and has not arrived: the path
-  /// does not take them.
-  package mutating func loseLarger(than octets: Int, records: borrowing SentRecordPool) {
-    var slot = head
-    while slot != noSlot {
-      let record = records[slot]
-      if record.octets > octets, !record.marks.contains(.arrived),
-        !record.marks.contains(.lost) || record.marks.contains(.resent)
-      {
-        markLost(slot, records: records)
-      }
-      slot = record.next
-    }
-  }
-  #if PLANTED_FAULTS
-    private mutating func loseAllButArrived(records: borrowing SentRecordPool) {
-      resentOctets = 0
-      lostOctets = 0
-      var slot = head
-      while slot != noSlot {
-        records[slot].marks.remove(.resent)
-        if !records[slot].marks.contains(.arrived) {
-          records[slot].marks.insert(.lost)
-          lostOctets += UInt32(records[slot].octets)
-        }
-        slot = records[slot].next
-      }
-      waitingFrom = head
-      latestArrivalSentAt = .zero
-    }
-  #endif
-
   /// Gives every record back.
   package mutating func discard(records: inout SentRecordPool) {
     while head != noSlot {
@@ -399,18 +314,6 @@ package struct SACKScoreboard: BitwiseCopyable {
       head = next
     }
     self = SACKScoreboard()
-  }
-
-  /// Nothing is lost after all: takes back what is marked, and knows that the path reorders.
-  package mutating func loseNothing(records: borrowing SentRecordPool) {
-    var slot = head
-    while slot != noSlot {
-      records[slot].marks.subtract([.lost, .resent])
-      slot = records[slot].next
-    }
-    lostOctets = 0
-    resentOctets = 0
-    seenReordering = true
   }
 
   /// Whether the peer has given up what it said had arrived (reneging, RFC 2018 §8): its
@@ -432,25 +335,6 @@ package struct SACKScoreboard: BitwiseCopyable {
     return min(count, most)
   }
 
-  private mutating func markLost(_ slot: UInt32, records: borrowing SentRecordPool) {
-    let octets = UInt32(records[slot].octets)
-    if waitingFrom != noSlot, records[slot].start.precedes(records[waitingFrom].start) {
-      waitingFrom = slot
-    }
-    if records[slot].marks.contains(.lost) {
-      resentOctets -= octets  // the retransmission was lost too
-      records[slot].marks.remove(.resent)
-    } else {
-      records[slot].marks.insert(.lost)
-      lostOctets += octets
-    }
-  }
-
-  private func sentBeforeLatestArrival(_ record: SentRecord) -> Bool {
-    record.sentAt < latestArrivalSentAt
-      || (record.sentAt == latestArrivalSentAt && record.end.precedes(latestArrivalEnd))
-  }
-
   private mutating func uncount(_ marks: SentRecord.Marks, _ octets: UInt32) {
     if marks.contains(.arrived) { arrivedOctets -= octets }
     if marks.contains(.lost) { lostOctets -= octets }
@@ -461,7 +345,7 @@ package struct SACKScoreboard: BitwiseCopyable {
   private mutating func arrival(
     of record: SentRecord, at now: MonotonicInstant, report: inout DeliveryReport
   ) {
-    report.largestOctets = max(report.largestOctets, record.octets)
+    report.arrived(record.octets, of: record.marks)
     let roundTrip = now - record.sentAt
     if record.marks.contains(.ambiguous) {
       report.isAmbiguous = true

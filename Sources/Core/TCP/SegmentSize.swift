@@ -77,12 +77,21 @@ package struct SegmentSize: BitwiseCopyable {
     return .lowered
   }
 
-  /// Something was acknowledged, so many octets of it sent as one.
-  /// - Parameter edge: SND.UNA.
-  mutating func acknowledged(_ record: Int, upTo edge: SequenceNumber) {
+  /// Of the segments in flight that are full, the least size.
+  var octetsInFlight: UInt16 { triedFrom == 0 ? octets : min(octets, triedFrom) }
+
+  /// Something was acknowledged.
+  /// - Parameters:
+  ///   - record: octets of it that were sent as one, and once.
+  ///   - again: octets that were sent as one, but not for the first time: small originals may have arrived
+  ///     late, so that this proves no size that was not proven before.
+  ///   - edge: SND.UNA.
+  mutating func acknowledged(_ record: Int, again: Int, upTo edge: SequenceNumber) {
     if triedFrom != 0, triedAt.precedes(edge) { triedFrom = 0 }
-    let most = triedFrom == 0 ? octets : min(octets, triedFrom)
-    let segment = UInt16(clamping: min(record, Int(most)))
+    let most = Int(octetsInFlight)
+    var segment = UInt16(clamping: min(record, most))
+    let segmentAgain = UInt16(clamping: min(again, most))
+    if segmentAgain <= passed { segment = max(segment, segmentAgain) }
     if segment > passed { passed = segment }
     if segment > claimed { claimed = 0 }
     if segment > 0 { isGuess = false }

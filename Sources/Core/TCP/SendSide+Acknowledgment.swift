@@ -68,7 +68,8 @@ extension SendSide {
       noteDuplicate(report: &report)
     }
     acknowledge(header.options.sackBlocks, at: now, memory: &memory, report: &report)
-    segmentSize.acknowledged(report.largestOctets, upTo: unacknowledged)
+    segmentSize.acknowledged(
+      report.largestOctets, again: report.largestAgainOctets, upTo: unacknowledged)
     measure(report, advance: advance, flightOctets: flightBefore, echo: echo, at: now)
 
     recovery.heard(duplicate: duplicate, acknowledged: unacknowledged, outstanding: outstanding)
@@ -95,7 +96,8 @@ extension SendSide {
   }
 
   /// Takes selective acknowledgements, from the left to the right: what one acknowledgement tells has
-  /// arrived in no order that it knows of (RFC 8985 §6.2, step 4), and the newest is named first (RFC 2018 §4).
+  /// arrived in no order that it knows of (RFC 8985 §6.2, step 4), and the newest is named first
+  /// (RFC 2018 §4).
   private mutating func acknowledge(
     _ blocks: SACKBlocks, at now: MonotonicInstant, memory: inout TCPMemory,
     report: inout DeliveryReport
@@ -113,8 +115,8 @@ extension SendSide {
       }
       guard first.start != next else { return }
       scoreboard.acknowledge(
-        selectively: first, segmentOctets: Int(segmentOctets), at: now, records: &memory.sent,
-        report: &report)
+        selectively: first, segmentOctets: Int(segmentSize.octetsInFlight), at: now,
+        records: &memory.sent, report: &report)
       edge = first.start
     }
   }

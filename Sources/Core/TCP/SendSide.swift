@@ -252,14 +252,8 @@ package struct SendSide: BitwiseCopyable {
     }
     let start = next
     let end = start + octets + (finish ? 1 : 0)
-    guard scoreboard.sent(start, end, at: now, records: &memory.sent) else {
-      if outstanding == 0 {  // nothing is in flight: nobody owes an answer
-        unanswered = 0
-        backoff = 0
-        armRetransmission(at: now)
-      }
-      return nil
-    }
+    // Refused only while something is in flight, and the timer runs: a first record is set aside.
+    guard scoreboard.sent(start, end, at: now, records: &memory.sent) else { return nil }
     next = end
     if windowOctets == 0 { sentIntoClosedWindow = true }
     if recovery.tailProbeDue {
