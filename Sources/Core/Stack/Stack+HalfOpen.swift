@@ -47,7 +47,12 @@ extension Stack {
       syn, with: cookies, beyond: last.map { InitialSequence.floor(after: $0) },
       path: path(tuple), timestampOffset: timestampOffset(tuple),
       settings: tcpSettings(tuple, rule), at: now, frames: &frames)
-    if isSent { counters.cookiesSent += 1 } else { memory.drops.count(.frameQueueFull) }
+    guard isSent else { return memory.drops.count(.frameQueueFull) }
+    counters.cookiesSent += 1
+    if let resting {
+      endpoints[resting].answeredByCookie(at: now)
+      yieldLast(resting)
+    }
   }
 
   /// Makes a flow of a segment that acknowledges a cookie, and dials its target.
