@@ -337,6 +337,39 @@ struct MemoryPressureTests {
     #expect(world.stack.counters.flowsEvicted == 0)
   }
 
+  @Test("what a flow moved in an earlier shortage does not count in the next one")
+  func twoShortages() throws {
+    let world = World(rules: [rule("web")], maxFlows: 64, bufferOctets: 1 << 20)
+    var (client, slot) = try connect(world, port: 30_000)
+    // Looked at while it keeps a chunk for what came behind a gap, and moves less than a share of that.
+    let gap = client.packet([.ack, .psh], payload: Array("hello ".utf8))
+    client.sequence &+= 6
+    client.send([.ack, .psh], Array("world".utf8))
+    try pin(world, 12, octets: 300_000)
+    #expect(world.stack.memory.chunks.available <= 4)
+    world.advance(by: .milliseconds(200))
+    for number in 0..<12 {
+      var leaving = Client(world, port: UInt16(40_000 + number))
+      leaving.sequence &+= 1
+      leaving.send(.rst)
+    }
+    world.send(gap)
+    #expect(world.sockets[slot]?.received == Array("hello world".utf8))
+    #expect(world.stack.memory.chunks.count == 0)
+    world.advance(by: .seconds(300))
+    // It has just begun to move much as the pool is spent again.
+    world.sockets[slot]?.saying = [UInt8](repeating: 2, count: 256 << 10)
+    world.socketEvent(slot, readable: true)
+    try pin(world, 12, octets: 300_000, port: 41_000)
+    world.advance(by: .milliseconds(200))
+    #expect(world.stack.memory.chunks.available <= 4)
+    #expect(world.stack.counters.flowsEvicted == 0)
+    #expect(world.sockets[slot] != nil)
+    // The goal of this shortage counts as ever.
+    world.advance(by: .seconds(6))
+    #expect(world.stack.counters.flowsEvicted > 0)
+  }
+
   @Test("a pool that nobody idle has spent is left alone")
   func movingFlows() throws {
     let world = World(rules: [rule("web")], bufferOctets: 1 << 20)

@@ -12,7 +12,7 @@ import Wire
 // and forgotten: the target is dialled when the cookie comes back, and by then the client believes to
 // be connected, so that a failed dial can only be told by a reset. That is the one case in which a
 // client is answered before its target has. A SYN that would follow a connection in TIME-WAIT ends that
-// no sooner than its cookie comes back: anybody may have sent it.
+// no sooner than its cookie comes back, or a flow is made of it: anybody may have sent it.
 
 extension Stack {
   /// Whether a further SYN to the rule must keep nothing.
@@ -36,17 +36,23 @@ extension Stack {
   }
 
   /// Answers a SYN by a cookie.
-  /// - Parameter last: SND.NXT of the connection in TIME-WAIT that it would follow.
+  /// - Parameter resting: the flow in TIME-WAIT that it would follow.
   mutating func answerByCookie(
-    _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, after last: SequenceNumber? = nil,
+    _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, insteadOf resting: UInt32?,
     at now: MonotonicInstant
   ) {
     cookiesUntil = now + SYNCookies.period + SYNCookies.period
+    let last = resting.map { endpoints[$0].send.next }
     let isSent = TCPEndpoint.answer(
       syn, with: cookies, beyond: last.map { InitialSequence.floor(after: $0) },
       path: path(tuple), timestampOffset: timestampOffset(tuple),
       settings: tcpSettings(tuple, rule), at: now, frames: &frames)
-    if isSent { counters.cookiesSent += 1 } else { memory.drops.count(.frameQueueFull) }
+    guard isSent else { return memory.drops.count(.frameQueueFull) }
+    counters.cookiesSent += 1
+    if let resting {
+      endpoints[resting].answeredByCookie(at: now)
+      yieldLast(resting)
+    }
   }
 
   /// Makes a flow of a segment that acknowledges a cookie, and dials its target.
@@ -69,14 +75,12 @@ extension Stack {
         acknowledging: segment.header, of: cookies, tuple: tuple, beyond: floor,
         timestampOffset: timestampOffset(tuple), settings: tcpSettings(tuple, rule), at: now)
     else { return false }
-    guard dialingCount < Self.dialingMax else {
+    guard dialingCount < Self.dialingMax,
+      let slot = open(
+        tuple, hash: value, rule: rule, target: target, insteadOf: resting, at: now)
+    else {
       memory.drops.count(.flowTableFull)
-      return false
-    }
-    if let resting { giveWay(resting, at: now) }
-    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
-      memory.drops.count(.flowTableFull)
-      return resting != nil
+      return resting != nil  // which has no answer to it; the client says it again
     }
     counters.cookiesAccepted += 1
     begin(slot, endpoint, at: now)

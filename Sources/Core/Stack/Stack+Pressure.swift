@@ -30,6 +30,8 @@ extension Stack {
     pressureLookAt = now + Self.pressureInterval
     pressureDeadline = .distantFuture
     guard memory.chunks.available <= chunksScarce else { return }
+    // Twice, as our own deadline comes after `idleBeforeCut`, and may be served late.
+    paces.beginWalk(at: now, lull: settings.idleBeforeCut + settings.idleBeforeCut)
     var heaviest = noSlot
     var octetsMax = 0
     var nextIdle = MonotonicInstant.distantFuture

@@ -37,13 +37,7 @@ extension Stack {
     let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }
     if outcome.contains(.reincarnated) {
-      let last = endpoints[slot].send.next
-      if case .rule(let rule, _) = meet(tuple), isFlooded(rule) {
-        return answerByCookie(segment.header, tuple, rule, after: last, at: now)
-      }
-      giveWay(slot, at: now)
-      strangerArrives(arrival, segment, tuple, value, after: last, at: now)
-      return
+      return synArrives(arrival, segment, tuple, value, insteadOf: slot, at: now)
     }
     if outcome.contains(.refuse) {
       if !TCPEndpoint.refuse(segment, path: path(tuple), frames: &frames) {
@@ -59,11 +53,31 @@ extension Stack {
   /// An endpoint in TIME-WAIT makes room for its client's next connection: at once, so that it does not
   /// count beside that.
   mutating func giveWay(_ slot: UInt32, at now: MonotonicInstant) {
-    guard flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) else {
+    guard givesWayAtOnce(slot) else {
       return perform(flows[slot].relay.clientClosed(), slot, at: now)
     }
     endpoints[slot].release(memory: &memory)
     close(slot)
+  }
+
+  /// Takes a slot as `open` does.
+  /// - Parameter resting: a flow in TIME-WAIT that gives way, once there is a slot for the new one: the rule
+  ///   was found to have a place by `meet`.
+  mutating func open(
+    _ tuple: FiveTuple, hash value: UInt32, rule: UInt32, target: DialTarget,
+    insteadOf resting: UInt32?, at now: MonotonicInstant
+  ) -> UInt32? {
+    if let resting {
+      guard flows.available > 0 || givesWayAtOnce(resting) || evictResting() else { return nil }
+      giveWay(resting, at: now)
+    }
+    return open(tuple, hash: value, rule: rule, target: target, at: now)
+  }
+
+  /// Whether the slot of an endpoint in TIME-WAIT is free as soon as it gives way, not only when the
+  /// turn ends.
+  func givesWayAtOnce(_ slot: UInt32) -> Bool {
+    flows[slot].marks.isDisjoint(with: [.queued, .hasSocket])
   }
 
   /// Carries out what a segment or a deadline meant.
@@ -111,10 +125,9 @@ extension Stack {
   }
 
   /// A segment of no flow.
-  /// - Parameter last: SND.NXT of a flow in TIME-WAIT that gives way to this one.
   private mutating func strangerArrives(
     _ arrival: Arrival, _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32,
-    after last: SequenceNumber? = nil, at now: MonotonicInstant
+    at now: MonotonicInstant
   ) {
     let flags = segment.header.flags
     guard flags.contains(.syn), !flags.contains(.ack) else {
@@ -123,6 +136,16 @@ extension Stack {
       if settings.rejectsUnmatched || isRuled(tuple) { refuse(segment, tuple) }
       return
     }
+    synArrives(arrival, segment, tuple, value, insteadOf: nil, at: now)
+  }
+
+  /// A SYN that would begin a flow.
+  /// - Parameter resting: a flow in TIME-WAIT that gives way if it does, and stays if it does not:
+  ///   anybody may have sent the SYN.
+  private mutating func synArrives(
+    _ arrival: Arrival, _ segment: TCPSegment, _ tuple: FiveTuple, _ value: UInt32,
+    insteadOf resting: UInt32?, at now: MonotonicInstant
+  ) {
     switch meet(tuple) {
     case .nobody:
       meetNobody(tuple)
@@ -137,9 +160,9 @@ extension Stack {
       turnAway(tuple, .ruleFull, rule: rule)
     case .rule(let rule, let target):
       if isFlooded(rule) {
-        answerByCookie(segment.header, tuple, rule, at: now)
+        answerByCookie(segment.header, tuple, rule, insteadOf: resting, at: now)
       } else {
-        hold(arrival, segment.header, tuple, value, rule, target, after: last, at: now)
+        hold(arrival, segment.header, tuple, value, rule, target, insteadOf: resting, at: now)
       }
     }
   }
@@ -159,14 +182,18 @@ extension Stack {
   /// Makes a flow of a SYN, which is held while the target is dialled.
   private mutating func hold(
     _ arrival: Arrival, _ syn: TCPHeader, _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
-    _ target: DialTarget, after last: SequenceNumber?, at now: MonotonicInstant
+    _ target: DialTarget, insteadOf resting: UInt32?, at now: MonotonicInstant
   ) {
     guard dialingCount < Self.dialingMax else {
       memory.drops.count(.noSocket)
       turnAway(tuple, .noSocket, rule: rule)
       return
     }
-    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
+    let last = resting.map { endpoints[$0].send.next }
+    guard
+      let slot = open(
+        tuple, hash: value, rule: rule, target: target, insteadOf: resting, at: now)
+    else {
       memory.drops.count(.flowTableFull)
       turnAway(tuple, .flowTableFull, rule: rule)
       return

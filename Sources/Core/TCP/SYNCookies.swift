@@ -19,8 +19,10 @@ import Wire
 //
 // A SYN that would follow a connection in TIME-WAIT must be answered beyond that one's numbers (RFC 1122
 // §4.2.2.13), which a cookie knows nothing of. Where it does not lie there by itself, it goes out half
-// the number space further on. TIME-WAIT, which stays until the cookie has come back, knows by its own
-// numbers which of the two to look for.
+// the number space further on. TIME-WAIT knows by its own numbers which of the two to look for; it begins
+// anew with the answer, so that it does not end while that is on its way. But a full flow table may evict
+// it, as the youngest after all others: then a cookie that was moved is not known any more, and the
+// client that acknowledges it is reset, and may try again.
 
 package struct SYNCookies: Sendable {
   /// The window of an answer that keeps nothing, octets: what a client can make us hold before its
@@ -148,4 +150,9 @@ package struct SYNCookies: Sendable {
     hash.add(second)
     return hash.finish(words: 6)
   }
+}
+
+extension TCPEndpoint {
+  /// A SYN was answered by a cookie that TIME-WAIT is needed to know by: its whole time begins anew.
+  package mutating func answeredByCookie(at now: MonotonicInstant) { restartTimeWait(at: now) }
 }
