@@ -8,11 +8,10 @@ import struct
 
 from harness.daemon import wait
 from harness.namespaces import TARGET, V4, VIRTUAL, at, expect
-from harness.peers import MIB
+from harness.peers import MIB, SO_RCVBUFFORCE
 from harness.runner import BOTH, case, tool_missing
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-SO_RCVBUFFORCE = 33
 MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 PMTUDISC_DONT, PMTUDISC_DO = 0, 2
 # Datagrams' length, and octets of the whole burst: the last datagram may be shorter.
@@ -33,7 +32,7 @@ def joined(s):
 def target(world, family, port=5353):
     s = joined(world.servers.socket(TARGET[family], socket.SOCK_DGRAM))
     s.settimeout(3)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 * MIB)
     s.bind((TARGET[family], port))
     return s
 
