@@ -233,7 +233,7 @@ extension TargetSocket {
 
   /// How often something came and found no room in the socket, since it was made (SO_MEMINFO): datagrams at
   /// least, for a joined run counts once; nil when the kernel does not say.
-  package func lostDatagrams() -> Int? { memory(word: 8) }  // SK_MEMINFO_DROPS
+  package func lostDatagrams() -> Int? { withMemory { Int($0[8]) } }  // SK_MEMINFO_DROPS
 
   /// Octets that the next send takes without `wouldBlock`, at least, as long as nothing else competes
   /// for the kernel's memory: the send buffer's bound less what is queued, with the queue's own
@@ -241,17 +241,16 @@ extension TargetSocket {
   /// a send has met it. Nil when the kernel does not say.
   package func sendRoom() -> Int? {
     // SK_MEMINFO_SNDBUF, and SK_MEMINFO_WMEM_QUEUED.
-    guard let bound = memory(word: 3), let queued = memory(word: 5) else { return nil }
-    return max(0, bound - queued)
+    withMemory { max(0, Int($0[3]) - Int($0[5])) }
   }
 
-  /// One of SK_MEMINFO_* (linux/sock_diag.h).
-  private func memory(word: Int) -> Int? {
+  /// Looks at the words SK_MEMINFO_* (linux/sock_diag.h), all of the same moment.
+  private func withMemory(_ body: (UnsafePointer<UInt32>) -> Int) -> Int? {
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 9) { words in
       guard let base = words.baseAddress, clinux_socket_memory(number, base) == 0 else {
         return nil
       }
-      return Int(words[word])
+      return body(base)
     }
   }
 }
