@@ -48,7 +48,7 @@ extension Stack {
     var slot = resting.oldest
     var looks = Self.restingLooksMax
     // Those that something came for are still wanted this turn.
-    while slot != noSlot, looks > 0, !flows[slot].marks.isDisjoint(with: [.queued, .hasSocket]) {
+    while slot != noSlot, looks > 0, !givesWayAtOnce(slot) {
       slot = flows[slot].newer
       looks -= 1
     }

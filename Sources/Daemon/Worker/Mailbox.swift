@@ -4,9 +4,9 @@ import Synchronization
 // Messages to a worker: the one place where another thread reaches it.
 //
 // Bounded: a worker that does not read (it always does, each turn) cannot make its senders pile up
-// memory. New rules, names' addresses and the end are taken beyond the bound: of names there are as many as
-// the configuration has, and losing one is worse. Who
-// asks for a snapshot is always answered: with nil when the message is refused or the worker has ended.
+// memory. New rules, names' addresses and the end are taken beyond the bound: of names there are as many
+// as the configuration has, and losing one is worse. Who asks for a snapshot is always answered: with nil
+// when the message is refused or the worker has ended.
 // A message wakes the worker's epoll; a worker with an empty mailbox is never woken.
 
 package final class Mailbox: Sendable {
