@@ -5,7 +5,7 @@ import Stack
 import TCP
 import Wire
 
-// The two passes over the flows that want something, and the kernel sockets they are about.
+// The three passes over the flows that want something, and the kernel sockets they are about.
 
 extension WorkerLoop {
   /// An event of a flow's socket.
@@ -33,8 +33,8 @@ extension WorkerLoop {
       let slot = stack.request(at: position)
       position += 1
       let isTCP = stack.isTCP(slot)
-      // An address that fails at once is followed by the next, of which there are few.
-      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
+      // A session's socket is for the datagram that follows here.
+      if !isTCP { while !stack.take(.dial, of: slot).isEmpty { dial(slot) } }
       if !stack.take(.upload, of: slot).isEmpty {
         if isTCP { upload(slot) } else { uploadDatagrams(slot) }
       }
@@ -82,6 +82,22 @@ extension WorkerLoop {
     // Those have the next turn's first places.
     if let ahead { stack.moveToEnd(requests: ahead) }
     if !stack.frames.isEmpty { drainFrames() }
+  }
+
+  /// Third pass: connects to the targets of new conversations, the longest waiting first.
+  @inline(never) mutating func dialPass() {
+    var left = stack.requestCount
+    var dials = 0
+    // All the way round, so that the others keep their places.
+    while left > 0, let slot = stack.beginRequest() {
+      // An address that fails at once is followed by the next, of which there are few.
+      while dials < Self.dialsMax, !stack.take(.dial, of: slot).isEmpty {
+        dial(slot)
+        dials += 1
+      }
+      stack.endRequest(released: false)
+      left -= 1
+    }
   }
 
   // MARK: Sockets

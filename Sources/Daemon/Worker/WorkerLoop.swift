@@ -15,9 +15,10 @@ import Wire
 //   1. waits until something is ready or the stack's next deadline;
 //   2. reads the device until it is empty or the batch is full, and hands each frame to the stack;
 //      so with what other workers handed over;
-//   3. first pass, target side: dials, writes what came from clients, passes on their FINs;
+//   3. first pass, target side: writes what came from clients, passes on their FINs;
 //   4. second pass, client side: reads targets, sends to clients, closes and releases;
-//   5. goes on at once if anything is left to do, else waits again.
+//   5. third pass: dials for new conversations, which wait for those that run already;
+//   6. goes on at once if anything is left to do, else waits again.
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
 // refers to them once the first pass is over (the stack has copied what no target took). No flow may
 // take more than its budget from a turn, nor may all together: whose target is not read any more is the
@@ -48,6 +49,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let turnReadBudget = 4 << 20
   /// What a datagram counts in that, at least: it is not its octets that take the time.
   static let datagramCost = 1024
+  /// Addresses that a turn dials. To dial costs more than all else that a flow wants in a turn: a flood of
+  /// new ones must not keep the others waiting.
+  static let dialsMax = 64
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
@@ -208,6 +212,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
     targetPass()
     clientPass()
+    if stack.requestCount > 0 { dialPass() }
     if !stack.turnedAway.isEmpty { logTurnedAway() }
     if stack.spareOctets >= Self.spareOctetsMax, releasedAt + Self.releasePause <= now {
       releaseSpare()
