@@ -9,15 +9,17 @@ import Wire
 struct ReceiveWindowTests {
   /// A client that keeps the window full, at a distance.
   private func upload(
-    _ windows: Int, roundTrip: Interval, from start: Int = 1
+    _ windows: Int, roundTrip: Interval, from start: Int = 1, frameOctets: Int = 60_000,
+    before: () -> Void = {}
   ) -> (position: Int, window: Int) {
     var position = start
     var window = 65_535
     for _ in 0..<windows {
       let end = position + window
       var next = position
+      before()
       while next < end {
-        let octets = min(60_000, end - next)
+        let octets = min(frameOctets, end - next)
         inject(".", next...next + octets, ack: 1)
         next += octets
       }
@@ -50,11 +52,40 @@ struct ReceiveWindowTests {
     }
   }
 
-  @Test("a near client is offered the usual window, however fast it is")
+  @Test("a near client that is alone and fast is offered four windows")
+  func alone() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .microseconds(200))
+      #expect(upload(20, roundTrip: .microseconds(100)).window == 4 * 960 * 1024)
+    }
+  }
+
+  @Test("a near client beside others is offered the usual window, however fast it is")
   func near() throws {
     try Script.run(memoryOctets: 128 << 20) {
       handshake(wscale: 8, roundTrip: .microseconds(200))
-      #expect(upload(20, roundTrip: .microseconds(100)).window == 960 * 1024)
+      let (_, window) = upload(20, roundTrip: .microseconds(100)) {
+        Script.current?.memory.census.hears(of: 77)
+        Script.current?.memory.census.hears(of: 78)
+      }
+      #expect(window == 960 * 1024)
+    }
+  }
+
+  @Test("a near client that is alone, but takes 5 ms for a window, is offered no more")
+  func leisurely() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .microseconds(200))
+      #expect(upload(8, roundTrip: .milliseconds(5)).window == 960 * 1024)
+    }
+  }
+
+  @Test("a near client that is alone, but sends small frames, would overflow the device's queue")
+  func smallFrames() throws {
+    try Script.run(memoryOctets: 128 << 20) {
+      handshake(wscale: 8, roundTrip: .microseconds(200))
+      let (_, window) = upload(8, roundTrip: .microseconds(100), frameOctets: 1460)
+      #expect(window == 960 * 1024)
     }
   }
 

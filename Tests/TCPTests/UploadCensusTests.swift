@@ -8,22 +8,26 @@ import Testing
 struct UploadCensusTests {
   private let start = MonotonicInstant(nanoseconds: 1_000_000_000)
 
+  private func share(_ usual: UInt32, of census: UploadCensus, at now: MonotonicInstant) -> UInt32 {
+    census.share(of: usual, alone: usual, at: now)
+  }
+
   @Test("each is counted once in a count, and still in the next one")
   func counts() {
     var census = UploadCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 8)
-    #expect(census.share(of: 960 << 10, at: start) == 960 << 10)
+    #expect(share(960 << 10, of: census, at: start) == 960 << 10)
     for round in 0..<5 {
       for index in marks.indices {
         census.saw(20_000, mark: &marks[index], at: start + .milliseconds(round))
       }
     }
-    #expect(census.share(of: 960 << 10, at: start + .milliseconds(5)) == 120 << 10)
+    #expect(share(960 << 10, of: census, at: start + .milliseconds(5)) == 120 << 10)
     // Seven fall silent: when the next count is full, the eighth has all.
     census.saw(20_000, mark: &marks[0], at: start + .milliseconds(51))
-    #expect(census.share(of: 960 << 10, at: start + .milliseconds(51)) == 120 << 10)
+    #expect(share(960 << 10, of: census, at: start + .milliseconds(51)) == 120 << 10)
     census.saw(20_000, mark: &marks[0], at: start + .milliseconds(102))
-    #expect(census.share(of: 960 << 10, at: start + .milliseconds(102)) == 960 << 10)
+    #expect(share(960 << 10, of: census, at: start + .milliseconds(102)) == 960 << 10)
   }
 
   @Test("what is no bulk does not count, and a count that is long over neither")
@@ -34,11 +38,11 @@ struct UploadCensusTests {
       census.saw(UploadCensus.bulkOctets - 1, mark: &marks[index], at: start)
     }
     #expect(marks == [0, 0, 0, 0])
-    #expect(census.share(of: 100_000, at: start) == 100_000)
+    #expect(share(100_000, of: census, at: start) == 100_000)
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
-    #expect(census.share(of: 400_000, at: start) == 100_000)
+    #expect(share(400_000, of: census, at: start) == 100_000)
     census.saw(20_000, mark: &marks[0], at: start + .seconds(1))
-    #expect(census.share(of: 400_000, at: start + .seconds(1)) == 400_000)
+    #expect(share(400_000, of: census, at: start + .seconds(1)) == 400_000)
   }
 
   @Test("a count that nobody closed bounds nobody: who sends little is not seen")
@@ -47,9 +51,9 @@ struct UploadCensusTests {
     var marks: [UInt8] = Array(repeating: 0, count: 8)
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
     let end = start + UploadCensus.period
-    #expect(census.share(of: 960 << 10, at: start + .milliseconds(49)) == 120 << 10)
-    #expect(census.share(of: 960 << 10, at: end + .milliseconds(49)) == 120 << 10)
-    #expect(census.share(of: 960 << 10, at: end + UploadCensus.period) == 960 << 10)
+    #expect(share(960 << 10, of: census, at: start + .milliseconds(49)) == 120 << 10)
+    #expect(share(960 << 10, of: census, at: end + .milliseconds(49)) == 120 << 10)
+    #expect(share(960 << 10, of: census, at: end + UploadCensus.period) == 960 << 10)
   }
 
   @Test("no share is narrower than 64 KiB, or than the window")
@@ -57,7 +61,38 @@ struct UploadCensusTests {
     var census = UploadCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 100)
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
-    #expect(census.share(of: 960 << 10, at: start) == 64 << 10)
-    #expect(census.share(of: 5000, at: start) == 5000)
+    #expect(share(960 << 10, of: census, at: start) == 64 << 10)
+    #expect(share(5000, of: census, at: start) == 5000)
+  }
+
+  @Test("whoever is alone has more, until somebody else is heard of, and for a count after that")
+  func alone() {
+    var census = UploadCensus()
+    var mark: UInt8 = 0
+    func window(at now: MonotonicInstant) -> UInt32 { census.share(of: 1000, alone: 4000, at: now) }
+    for round in 0..<4 {
+      let now = start + .milliseconds(40 * round)
+      census.hears(of: 7)
+      census.saw(20_000, mark: &mark, at: now)
+      #expect(window(at: now) == 4000)
+    }
+    // One packet of another flow, whatever it is.
+    census.hears(of: 8)
+    census.hears(of: 7)
+    let heard = start + .milliseconds(121)
+    #expect(window(at: heard) == 1000)
+    census.saw(20_000, mark: &mark, at: heard + .milliseconds(50))
+    #expect(window(at: heard + .milliseconds(50)) == 1000)
+    census.hears(of: 7)
+    census.saw(20_000, mark: &mark, at: heard + .milliseconds(101))
+    #expect(window(at: heard + .milliseconds(101)) == 4000)
+  }
+
+  @Test("of two that send in bulk none is alone")
+  func two() {
+    var census = UploadCensus()
+    var marks: [UInt8] = [0, 0]
+    for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
+    #expect(census.share(of: 1_000_000, alone: 4_000_000, at: start) == 500_000)
   }
 }

@@ -33,6 +33,7 @@ extension Stack {
     {
       return
     }
+    memory.census.hears(of: slot)
     let refused = memory.drops[.memoryFull]
     let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }

@@ -42,6 +42,7 @@ extension Stack {
         slot = fresh
       }
     }
+    memory.census.hears(of: slot)
     sessions[Int(slot)].clientSpoke(at: now)
     flows[slot].lastActivity = now
     yieldLast(slot)

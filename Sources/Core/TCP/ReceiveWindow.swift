@@ -8,10 +8,12 @@ import Wire
 // of its buffer, and an edge that was told is never taken back (RFC 9293 §3.8.6). It need not be: as long
 // as the socket takes what arrives, the whole window is open again after each turn.
 //
-// Near clients get the usual window. A window that is too small for the path shows: a whole one of it
-// is taken within two round trips. It is then doubled, up to the widest, so that a client far away
-// fills the path while a near one pins no more than it needs. The least round trip counts, not the
-// smoothed one, which the window's own queue would raise.
+// A window that is too small for the path shows: a whole one of it is taken within two round trips. It is
+// then doubled, up to the widest, so that a client far away fills the path while a near one pins no more
+// than it needs. The least round trip counts, not the smoothed one, which the window's own queue would
+// raise. Near clients get the usual window, or share it (`UploadCensus`). One that is alone, and whose
+// target takes what it sends as it comes, gets some times that, so that client and worker need not take
+// turns; in large frames only, since the device's queue is bounded in frames.
 //
 // A target that takes nothing stalls the client too, whose octets are kept and not acknowledged, since
 // nobody but us has them. Its retransmission timer must not find them so: shortly before it would, the
@@ -26,21 +28,29 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   package static let reliefDelay = Interval.milliseconds(150)
   /// The narrowest that stalls make a window, octets.
   static let narrowest: UInt32 = 128 * 1024
-  /// Round trips shorter than this ask for no wider window, microseconds.
+  /// Clients with round trips shorter than this are near, microseconds.
   static let nearRoundTrip: UInt32 = 2_000
+  /// Usual windows of a near client that is alone.
+  static let windowsAlone: UInt32 = 4
+  /// A near client that is alone gets more if a window of it is taken within this.
+  static let nearWindowTime = Interval.milliseconds(4)
+  /// Octets of a frame, on the average, of a near client that gets more.
+  static let largeFrameOctets: UInt32 = 8 * 1024
 
   /// Octets offered ahead of what the target has taken.
   package private(set) var limit: UInt32
   private var usual: UInt32
   private var widest: UInt32
-  /// Octets that a near client is offered while others send as well; `.max` of one that is not known to
-  /// be near.
+  /// Octets that a near client is offered, with a view to others; `.max` of one that is not known to be
+  /// near.
   private var share = UInt32.max
   /// See `UploadCensus.saw`.
   var seen: UInt8 = 0
   /// A window's worth from where the present measurement began.
   private var measuredEdge: SequenceNumber
   private var measuredSince = MonotonicInstant.zero
+  /// Frames since then, or so many that it does not matter.
+  private var frames: UInt16 = 0
   /// When the owner is to be asked for relief.
   package private(set) var reliefAt = MonotonicInstant.distantFuture
   /// The target's socket holds more than it should: nothing more is offered.
@@ -74,6 +84,8 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     limit = settled.limit
     measuredEdge = settled.measuredEdge
     measuredSince = settled.measuredSince
+    // A near client may not be alone any more: it is looked at with its next octets, as is a far one.
+    if limit > usual, limit <= Self.windowsAlone * usual { share = usual }
   }
 
   /// Offers more from now on, never less.
@@ -98,13 +110,20 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     guard measuredEdge.precedesOrEquals(edge) else { return }
     if limit < usual {
       limit = min(usual, limit * 2)
-    } else if limit < widest, mayWiden, roundTrip != .max, roundTrip >= Self.nearRoundTrip,
-      (now - measuredSince).microseconds <= 2 * Int(roundTrip)
-    {
-      limit = min(widest, limit * 2)
+    } else if limit < widest, mayWiden, roundTrip != .max {
+      if roundTrip >= Self.nearRoundTrip {
+        if (now - measuredSince).microseconds <= 2 * Int(roundTrip) {
+          limit = min(widest, limit * 2)
+        }
+      } else if limit < share, isDrained, now - measuredSince <= Self.nearWindowTime,
+        UInt32(frames) * Self.largeFrameOctets <= limit
+      {
+        limit = min(share, limit * 2)
+      }
     }
     measuredEdge = edge + Int(limit)
     measuredSince = now
+    frames = 0
   }
 
   /// Counts the client among those that send in bulk.
@@ -117,7 +136,8 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
       return
     }
     census.saw(octets, mark: &seen, at: now)
-    share = census.share(of: usual, at: now)
+    share = census.share(
+      of: usual, alone: min(widest, Self.windowsAlone * usual), at: now)
   }
 
   /// Octets to offer ahead of what the target has taken. What near clients share and what a device that
@@ -138,6 +158,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   /// client whose congestion window was narrower fills it now, and nothing tells that the socket is
   /// full, since it is not tried.
   mutating func octetsArrived(at now: MonotonicInstant) {
+    if frames < .max { frames += 1 }
     if isHeldBack, reliefAt == .distantFuture { reliefAt = now + Self.reliefDelay }
   }
 

@@ -18,7 +18,7 @@ package struct TCPMemory: ~Copyable {
   /// What clients may be offered, while the device's queue overflows.
   package var windowCap = WindowCap()
   /// Clients that send in bulk.
-  var census = UploadCensus()
+  package var census = UploadCensus()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 
