@@ -65,8 +65,9 @@ struct ReceiveWindowTests {
     try Script.run(memoryOctets: 128 << 20) {
       handshake(wscale: 8, roundTrip: .microseconds(200))
       let (_, window) = upload(20, roundTrip: .microseconds(100)) {
-        Script.current?.memory.census.hears(of: 77)
-        Script.current?.memory.census.hears(of: 78)
+        guard let script = Script.current else { return }
+        script.memory.company.hears(of: 77, at: script.now)
+        script.memory.company.hears(of: 78, at: script.now)
       }
       #expect(window == 960 * 1024)
     }

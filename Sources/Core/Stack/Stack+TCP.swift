@@ -33,7 +33,7 @@ extension Stack {
     {
       return
     }
-    memory.census.hears(of: slot)
+    memory.company.hears(of: slot, at: now)
     let refused = memory.drops[.memoryFull]
     let outcome = endpoints[slot].segmentArrives(segment, at: now, memory: &memory)
     if outcome.contains(.payload) { flows[slot].lastActivity = now }

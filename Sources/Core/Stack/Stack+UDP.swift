@@ -42,7 +42,7 @@ extension Stack {
         slot = fresh
       }
     }
-    memory.census.hears(of: slot)
+    memory.company.hears(of: slot, at: now)
     sessions[Int(slot)].clientSpoke(at: now)
     flows[slot].lastActivity = now
     yieldLast(slot)

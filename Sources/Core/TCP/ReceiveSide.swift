@@ -345,7 +345,9 @@ package struct ReceiveSide: BitwiseCopyable {
       memory.stores.pointer(store).pointee.release(before: taken, pool: &memory.chunks)
       releaseStoreIfEmpty(memory: &memory)
     }
-    window.count(octets, roundTrip: roundTrip, in: &memory.census, at: now)
+    window.count(
+      octets, roundTrip: roundTrip, isAlone: memory.company.isAlone(at: now),
+      in: &memory.census, at: now)
     window.targetTook(
       upTo: taken, isDrained: isDrained, roundTrip: roundTrip,
       mayWiden: memory.chunks.available > Int(memory.chunks.capacity) / 2, at: now)

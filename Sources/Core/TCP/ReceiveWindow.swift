@@ -127,17 +127,20 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   }
 
   /// Counts the client among those that send in bulk.
-  /// - Parameter roundTrip: as for `targetTook`.
+  /// - Parameters:
+  ///   - roundTrip: as for `targetTook`.
+  ///   - isAlone: see `Company`.
   mutating func count(
-    _ octets: Int, roundTrip: UInt32, in census: inout UploadCensus, at now: MonotonicInstant
+    _ octets: Int, roundTrip: UInt32, isAlone: Bool, in census: inout UploadCensus,
+    at now: MonotonicInstant
   ) {
     guard roundTrip < Self.nearRoundTrip else {
       share = .max
       return
     }
     census.saw(octets, mark: &seen, at: now)
-    share = census.share(
-      of: usual, alone: min(widest, Self.windowsAlone * usual), at: now)
+    let alone = min(widest, Self.windowsAlone * usual)
+    share = census.share(of: usual, alone: isAlone ? alone : nil, at: now)
   }
 
   /// Octets to offer ahead of what the target has taken. What near clients share and what a device that

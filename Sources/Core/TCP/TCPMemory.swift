@@ -18,7 +18,8 @@ package struct TCPMemory: ~Copyable {
   /// What clients may be offered, while the device's queue overflows.
   package var windowCap = WindowCap()
   /// Clients that send in bulk.
-  package var census = UploadCensus()
+  var census = UploadCensus()
+  package var company = Company()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
 

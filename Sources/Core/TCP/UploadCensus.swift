@@ -20,21 +20,8 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
   private var endsAt = MonotonicInstant.zero
   private var count: UInt32 = 0
   private var countBefore: UInt32 = 0
-  /// The only flow that was heard of in this count, or the one that was heard of last; `noSlot`: none.
-  private var heard = noSlot
-  /// Several flows were heard of.
-  private var isCrowded = false
-  private var wasCrowded = false
 
   package init() {}
-
-  /// Something came from a flow's client.
-  @inline(__always)
-  package mutating func hears(of slot: UInt32) {
-    guard slot != heard else { return }
-    if heard != noSlot { isCrowded = true }
-    heard = slot
-  }
 
   /// A target took octets of a client.
   /// - Parameter mark: the client's own: the count in which it was seen last, 0 at first.
@@ -44,9 +31,6 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
       // Nobody was seen in a count that nobody closed.
       countBefore = now - endsAt < Self.period ? count : 0
       count = 0
-      wasCrowded = isCrowded
-      isCrowded = false
-      heard = noSlot
       number = number == .max ? 1 : number + 1
       endsAt = now + Self.period
     }
@@ -58,11 +42,11 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
   /// A near client's part of a window. A count that ended a while ago says nothing of now.
   /// - Parameters:
   ///   - usual: the window that all share.
-  ///   - alone: the window of one that is alone.
-  package func share(of usual: UInt32, alone: UInt32, at now: MonotonicInstant) -> UInt32 {
+  ///   - alone: the window of one that has no company (`Company`); nil: there is some.
+  package func share(of usual: UInt32, alone: UInt32?, at now: MonotonicInstant) -> UInt32 {
     var clients = max(count, countBefore)
     if endsAt <= now { clients = now - endsAt < Self.period ? count : 0 }
-    if clients <= 1, !isCrowded, !wasCrowded { return alone }
+    if clients <= 1, let alone { return alone }
     return max(min(usual, Self.narrowest), usual / max(1, clients))
   }
 }
