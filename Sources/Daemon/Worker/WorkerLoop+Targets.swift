@@ -143,7 +143,8 @@ extension WorkerLoop {
     _ socket: consuming TargetSocket, _ slot: UInt32, connected: Bool
   ) throws(SystemError) {
     try epoll.add(
-      socket.number, token: stack.handle(slot).token, interests: Self.targetInterests)
+      socket.number, token: stack.handle(slot).token,
+      interests: stack.isTCP(slot) ? Self.targetInterests : Self.sessionInterests)
     (sockets + Int(slot)).initialize(to: socket)
     stack.opened(slot, connected: connected, at: now)
   }
@@ -151,6 +152,9 @@ extension WorkerLoop {
   private static let targetInterests: EpollInterests = [
     .readable, .writable, .urgent, .readHangup, .edgeTriggered,
   ]
+
+  /// A session does not wait for room in its socket, and would be told of it by each datagram that leaves.
+  private static let sessionInterests: EpollInterests = [.readable, .edgeTriggered]
 
   private mutating func closeTarget(_ slot: UInt32, abort: Bool) {
     guard stack.hasSocket(slot) else { return }
