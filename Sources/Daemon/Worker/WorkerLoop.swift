@@ -56,9 +56,9 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let slicesMax = 256
 
   /// Payload memory that stays with an idle worker.
-  static let spareOctetsMax = 8 << 20
+  static let spareOctetsMax = 128 << 10
   /// Between two times that such memory goes back to the kernel.
-  static let releasePause = Interval.seconds(1)
+  static let releasePause = Interval.milliseconds(250)
 
   static let deviceToken = UInt64.max
   static let mailboxToken = UInt64.max - 1
