@@ -79,6 +79,7 @@ final class Worker: StackOwner {
     settings.timeWait = plan.timeWait
     settings.idleBeforeCut = plan.idleBeforeCut
     settings.offloadsECN = plan.offloadsECN
+    settings.budget = plan.budget
     settings.steering = steering
     settings.worker = number
     let rule = ForwardRule(
@@ -129,7 +130,10 @@ final class Worker: StackOwner {
       stack.handleDeadlines(at: now)
     }
     var owner = self
+    let dials = dialled.count
     owner.serve()
+    // The next turn is due at once. Where nothing comes in between, it takes no time.
+    if dialled.count > dials, stack.requestCount > 0 { owner.serve() }
     if let violation { throw violation }
     dialled.removeAll { $0.isClosed }
     if watchesMemory { noteKept() }
