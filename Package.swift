@@ -137,7 +137,7 @@ let package = Package(
       dependencies: ["Configuration", "Kernel", "Primitives", "Stack", "Steering", "Wire"],
       path: "Tests/Scaling", swiftSettings: settings),
     .target(
-      name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Stack", "Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
     tests("PrimitivesTests", ["Primitives", "TestSupport"]),
     tests("WireTests", ["Wire", "Primitives", "TestSupport"]),

@@ -6,7 +6,8 @@ dynamically or call through a pointer.
     python3 Tests/Benchmarks/assembly.py PROGRAM --calls NAME   shows what a function calls
 
 What the program runs proves that packets cost none of that on the paths that are driven; this reads the branches that they
-do not take. A function that the program does not have (renamed, or inlined away) fails: the list must say what there is.
+do not take. Of a generic function what is compiled for the program's types is read; nothing hot may call the one for all types,
+which dispatches dynamically. A function that the program does not have (renamed, or inlined away) fails: the list must say what there is.
 The last line counts.
 """
 import os
@@ -28,7 +29,8 @@ FORBIDDEN = [
     ("calls through a pointer", re.compile(r"^a call through a pointer$")),
 ]
 
-HEAD = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+HEAD = re.compile(r"^([0-9a-f]+) <(.+)>:$")
+PLACE = re.compile(r"^ *([0-9a-f]+):\s")
 CALL = re.compile(r"\s(?:call|jmp|bl|b)\s+[0-9a-f]+ <([^>+]+)>")
 # Witnesses, class methods, closures; not what the linker knows by its place beside the code.
 INDIRECT = re.compile(r"\s(?:call\s+\*(?!0x[0-9a-f]+\(%rip\))|blr\s)")
@@ -61,15 +63,25 @@ def demangled(symbols):
 
 
 def calls(program):
-    """For each symbol of the program the symbols that it calls or jumps to."""
+    """For each symbol of the program the symbols that it calls or jumps to. What lies behind its end, up to the next symbol,
+    are functions without a name."""
+    sizes = {}
+    for line in subprocess.run(["nm", "-S", program], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
+        fields = line.split()
+        if len(fields) == 4:
+            start, size = int(fields[0], 16), int(fields[1], 16)
+            sizes[start] = max(size, sizes.get(start, 0))
     process = subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", "-j", ".text", program], stdout=subprocess.PIPE,
                                text=True, errors="replace")
-    table, current = {}, None
+    table, current, end = {}, None, 0
     for line in process.stdout:
         if line.endswith(">:\n"):
             match = HEAD.match(line)
-            current = match and table.setdefault(match[1], set())
-        elif current is not None:
+            current = match and table.setdefault(match[2], set())
+            if match:
+                start = int(match[1], 16)
+                end = start + sizes.get(start, 1 << 32)
+        elif current is not None and (match := PLACE.match(line)) and int(match[1], 16) < end:
             match = CALL.search(line)
             if match:
                 current.add(match[1].removesuffix("@plt"))
@@ -86,6 +98,18 @@ def base(simplified, full):
     return None if " in closure " in full or name.startswith(("closure ", "default argument", "outlined ")) else name
 
 
+def forAllTypes(functions, full):
+    """Takes generic functions for all types out of those that are also compiled for one type.
+    - Returns: their symbols."""
+    unspecialised = set()
+    for name, symbols in functions.items():
+        special = [symbol for symbol in symbols if full[symbol].startswith("generic specialization")]
+        if special:
+            unspecialised |= set(symbols) - set(special)
+            functions[name] = special
+    return unspecialised
+
+
 def main():
     if len(sys.argv) not in (2, 4) or (len(sys.argv) == 4 and sys.argv[2] != "--calls"):
         sys.exit(__doc__)
@@ -99,6 +123,7 @@ def main():
             name = base(simplified[symbol], full[symbol])
             if name:
                 functions.setdefault(name, []).append(symbol)
+    unspecialised = forAllTypes(functions, full)
     if len(sys.argv) == 4:
         for symbol in functions.get(sys.argv[3], []):
             print(full[symbol])
@@ -112,6 +137,8 @@ def main():
             wrong.append("the program has no such function")
         for symbol in functions.get(name, []):
             for callee in sorted(table[symbol]):
+                if callee in unspecialised:
+                    wrong.append("calls what is compiled for all types: %s" % full[callee])
                 for kind, pattern in FORBIDDEN:
                     if kind != allowed and pattern.search(full[callee]):
                         wrong.append("%s: %s" % (kind, full[callee]))

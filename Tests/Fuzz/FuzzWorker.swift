@@ -6,15 +6,16 @@ import Steering
 import TCP
 import Wire
 
-// The worker's loop around a stack: the passes of the daemon's, with sockets that a program drives.
+// A worker with sockets that a program drives, which makes the daemon's passes.
 //
 // A frame lies in memory of its own, which is freed when the daemon would read over it: a slice that
 // outlives its turn is a use after free. Whatever the stack sends is parsed and checked against the
 // device's bounds, then brought to its peer. No call may keep the loop busy for ever.
 
-final class FuzzWorker: FuzzDevice {
+final class FuzzWorker: FuzzDevice, StackOwner {
   private static let roundsMax = 500
   private static let slicesMax = 64
+  private static let datagramOctetsMax = 65_507
 
   var stack: Stack
   private(set) var now = MonotonicInstant(nanoseconds: 5_000_000_000)
@@ -26,7 +27,10 @@ final class FuzzWorker: FuzzDevice {
   private var given: [UnsafeMutableRawBufferPointer] = []
   /// Of the stack's strays, one each.
   private var origins: [FuzzOrigin?] = []
-  private let slices: UnsafeMutableBufferPointer<Slice>
+  let slices: UnsafeMutableBufferPointer<Slice>
+  /// The longest datagram that a target says, and how long those of the newest receive are.
+  private let said: UnsafeMutableRawBufferPointer
+  private var received: [Int] = []
   private var offloads: Bool
   typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
   private let habits: Habits
@@ -48,6 +52,11 @@ final class FuzzWorker: FuzzDevice {
     // Few slots, each of the longest datagram's memory: what is laid out for each input costs time.
     settings.fragments.datagrams = 8
     settings.fragments.completedPerTurn = 8
+    // Little, so that it is spent.
+    settings.budget.flowOctets = 64 * 1024
+    settings.budget.octets = 128 * 1024
+    settings.budget.sessionMessages = 8
+    settings.budget.dials = 2
     settings.steering = place?.steering
     settings.worker = place?.number ?? 0
     self.place = place
@@ -55,6 +64,8 @@ final class FuzzWorker: FuzzDevice {
     stack = Stack(settings: settings, rules: Self.rules(0, habits), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
     slices = .allocate(capacity: Self.slicesMax)
+    said = .allocate(byteCount: Self.datagramOctetsMax, alignment: 8)
+    said.initializeMemory(as: UInt8.self, repeating: 0x66)
     self.offloads = offloads
     self.mtu = mtu
     mtuMax = mtu
@@ -62,6 +73,7 @@ final class FuzzWorker: FuzzDevice {
 
   deinit {
     slices.deallocate()
+    said.deallocate()
     for frame in given { frame.deallocate() }
   }
 
@@ -160,7 +172,7 @@ final class FuzzWorker: FuzzDevice {
       if stack.isTCP(slot) {
         socket.waitingOctets += octets
       } else {
-        socket.datagrams.append(min(octets, 65_507))
+        socket.datagrams.append(min(octets, Self.datagramOctetsMax))
       }
       ready(slot)
     }
@@ -244,114 +256,63 @@ final class FuzzWorker: FuzzDevice {
   func turn() {
     var rounds = 0
     handOver()
+    var owner = self
     repeat {
-      targetPass()
-      require(stack.memory.pending.count == 0, "no slice outlives its turn")
-      for frame in given { frame.deallocate() }
-      given.removeAll()
-      clientPass()
+      owner.serve()
       rounds += 1
       require(rounds < Self.roundsMax, "the stack is content at last")
     } while stack.requestCount > 0
   }
 
-  private func targetPass() {
-    var position = 0
-    while position < stack.requestCount {
-      let slot = stack.request(at: position)
-      position += 1
-      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
-      if !stack.take(.upload, of: slot).isEmpty {
-        if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
-      }
-      if !stack.take(.relieveTarget, of: slot).isEmpty, stack.beginRelief(slot) > 0 {
-        upload(slot)  // in vain: the socket takes no more than it did
-        stack.endRelief(slot, wasRaised: false)
-      }
-      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
-    }
-    stack.endTargetPass()
+  func readBuffersAreFree() {
+    require(stack.memory.pending.count == 0, "no slice outlives its turn")
+    for frame in given { frame.deallocate() }
+    given.removeAll()
   }
 
-  private func clientPass() {
-    drain()
-    for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
-      if !stack.take(.read, of: slot).isEmpty {
-        if stack.isTCP(slot) { download(slot) } else { downloadDatagrams(slot) }
-      }
-      if !stack.take(.transmit, of: slot).isEmpty { transmit(slot) }
-      if !stack.take(.finishTarget, of: slot).isEmpty {
-        finishTarget(slot)
-        transmit(slot)
-      }
-      if !stack.take(.resetClient, of: slot).isEmpty { resetClient(slot) }
-      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
-      if !end.isEmpty { close(slot) }
-      if end.contains(.release) { stack.release(slot) }
-      stack.endRequest(released: end.contains(.release))
-    }
-    drain()
-  }
-
-  private func resetClient(_ slot: UInt32) {
-    while !stack.resetClient(slot) {
-      require(!stack.frames.isEmpty, "no room in an empty queue")
-      drain()
-    }
-  }
-
-  private func dial(_ slot: UInt32) {
-    close(slot)  // that of the address before
+  func openSocket(_ slot: UInt32) -> SocketOpening {
     let target = stack.target(slot)
-    guard let peer = peers.first(where: { $0.virtualPort == target.port }) else { return }
+    guard let peer = peers.first(where: { $0.virtualPort == target.port }) else {
+      return .failed(.hostUnreachable)
+    }
     require(sockets[Int(slot)] == nil && !stack.hasSocket(slot), "a flow has one socket")
     require(target.address == peer.virtual || !isExact, "the target is where the rule leads")
     switch (dialPlans[peer.index], target.transport) {
-    case (.fails(let failure), .tcp): stack.dialed(slot, failure: failure, at: now)
-    case (.fails(let failure), .udp): stack.sessionFailed(slot, failure: failure, at: now)
+    case (.fails(let failure), _): return .failed(failure)
     case (.hangs, .tcp): adopt(slot, FuzzSocket(peer, isConnecting: true))
     case (.connects, _), (.hangs, .udp): adopt(slot, FuzzSocket(peer, isConnecting: false))
     }
+    return sockets[Int(slot)]?.isConnecting == true ? .connecting : .connected
   }
 
   private func adopt(_ slot: UInt32, _ socket: FuzzSocket) {
     sockets[Int(slot)] = socket
-    if stack.isTCP(slot) {
-      drain()  // a cookie that went out before this flow began does not answer for its socket
-      socket.peer.lastDialled = socket
-    }
-    stack.opened(slot, connected: !socket.isConnecting, at: now)
+    if stack.isTCP(slot) { socket.peer.lastDialled = socket }
   }
 
-  private func close(_ slot: UInt32) {
-    guard stack.hasSocket(slot) else { return }
+  func closeSocket(_ slot: UInt32, abort: Bool) {
     if let socket = sockets[Int(slot)] { socket.peer.closed(socket) }
     sockets[Int(slot)] = nil
-    stack.closed(slot)
   }
 
-  private func finishTarget(_ slot: UInt32) {
-    sockets[Int(slot)]?.finishTold = true
-    stack.targetFinishTold(slot, at: now)
-  }
+  func ended(_ slot: UInt32, _ why: FlowEnd) { require(why != .none, "an end has a cause") }
 
-  private func upload(_ slot: UInt32) {
-    while true {
-      let (count, octets) = stack.gather(slot, into: slices)
-      guard count > 0, let socket = sockets[Int(slot)] else { return }
-      if socket.writingFails { return stack.targetWriteFailed(slot, at: now) }
-      require(!socket.finishTold, "nothing is written behind the end")
-      let taken = min(octets, socket.appetite)
-      check(slices[..<count], taken, socket)
-      if socket.appetite != .max { socket.appetite -= taken }
-      stack.uploaded(slot, octets: taken, more: taken == octets, at: now)
-      if taken < octets || count < slices.count { return }
-    }
+  // MARK: TCP
+
+  func send(_ slot: UInt32, _ gather: UnsafeBufferPointer<Wire.Slice>) -> SocketTransfer {
+    guard let socket = sockets[Int(slot)] else { fatalError("broken: a write without a socket") }
+    if socket.writingFails { return .failed(lost: false) }
+    require(!socket.finishTold, "nothing is written behind the end")
+    let taken = min(gather.reduce(0) { $0 + $1.octets }, socket.appetite)
+    check(gather, taken, socket)
+    if socket.appetite != .max { socket.appetite -= taken }
+    return taken > 0 ? .octets(taken) : .wouldBlock
   }
 
   /// The client's octets reach the target as they were, and in order.
-  private func check(_ slices: some Sequence<Wire.Slice>, _ taken: Int, _ socket: FuzzSocket) {
+  private func check(
+    _ slices: UnsafeBufferPointer<Wire.Slice>, _ taken: Int, _ socket: FuzzSocket
+  ) {
     var left = taken
     for slice in slices where left > 0 {
       let bytes = UnsafeRawBufferPointer(start: slice.base, count: min(left, slice.octets))
@@ -365,32 +326,12 @@ final class FuzzWorker: FuzzDevice {
     }
   }
 
-  private func download(_ slot: UInt32) {
-    var budget = 64 * 1024
-    while budget > 0, stack.hasSocket(slot), let socket = sockets[Int(slot)] {
-      let count = stack.openRoom(slot, limit: budget, slices: slices)
-      guard count > 0 else { break }
-      let (read, room) = fill(slices[..<count], from: socket)
-      if read > 0 {
-        stack.downloaded(slot, octets: read, more: read == room, at: now)
-        budget -= read
-        if read < room, !stack.readsToEnd(slot) { budget = -1 }
-      } else {
-        endOfReading(slot, socket)
-        budget = -1
-      }
-    }
-    transmit(slot)
-    if budget == 0 { stack.readLater(slot) }
-  }
-
-  private func fill(
-    _ slices: some Sequence<Wire.Slice>, from socket: FuzzSocket
-  ) -> (read: Int, room: Int) {
+  func receive(
+    _ slot: UInt32, into scatter: UnsafeBufferPointer<Wire.Slice>
+  ) -> SocketTransfer {
+    guard let socket = sockets[Int(slot)] else { fatalError("broken: a read without a socket") }
     var read = 0
-    var room = 0
-    for slice in slices {
-      room += slice.octets
+    for slice in scatter {
       let part = min(slice.octets, socket.waitingOctets)
       let bytes = UnsafeMutableRawBufferPointer(start: slice.base, count: part)
       FuzzPattern.download.fill(bytes, at: socket.saidOctets)
@@ -398,100 +339,64 @@ final class FuzzWorker: FuzzDevice {
       socket.waitingOctets -= part
       read += part
     }
-    return (read, room)
+    if read > 0 { return .octets(read) }
+    if socket.resets { return .failed(lost: false) }
+    guard socket.finishes else { return .wouldBlock }
+    socket.finishRead = true
+    return .endOfStream
   }
 
-  private func endOfReading(_ slot: UInt32, _ socket: FuzzSocket) {
-    if socket.resets {
-      stack.downloaded(slot, octets: 0, more: false, at: now)
-      stack.targetFailed(slot, at: now)
-    } else if socket.finishes {
-      socket.finishRead = true
-      stack.targetFinished(slot, at: now)
-    } else {
-      stack.downloaded(slot, octets: 0, more: false, at: now)
-      stack.drained(slot)
-    }
-  }
+  func shutdownSocket(_ slot: UInt32) { sockets[Int(slot)]?.finishTold = true }
 
-  private func uploadDatagrams(_ slot: UInt32) {
-    guard stack.hasSocket(slot) else { return }
-    while let (slice, segmentOctets) = stack.nextDatagrams(
-      slot, runSegmentOctetsMax: stack.runSegmentOctetsMax(slot, at: now))
-    {
-      let bytes = UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
-      require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
-      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-      require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
-      stack.uploadedDatagrams(slot, octets: slice.octets)
-      // The kernel may refuse any run: what follows comes one by one.
-      if run.datagrams == 3 {
-        stack.runWasRefused(slot, segmentOctets: run.segmentOctets, at: now)
-      }
-    }
-  }
+  // In vain: the socket takes no more than it did.
+  func raiseSendBound(_ slot: UInt32, by octets: Int) -> Bool { false }
+  func restoreSendBound(_ slot: UInt32) -> Bool { true }
 
-  private func downloadDatagrams(_ slot: UInt32) {
-    let waiting = sockets[Int(slot)]?.datagrams ?? []
-    if let run = joined(waiting),
-      stack.joinsDatagrams(slot, run, at: now)
-    {
-      downloadRun(slot, run)
-    }
-    for octets in waiting {
-      withUnsafeTemporaryAllocation(byteCount: octets, alignment: 8) { memory in
-        memory.initializeMemory(as: UInt8.self, repeating: 0x66)
-        let slice = Wire.Slice(memory.baseAddress, octets)
-        while !stack.downloaded(slot, datagram: slice, at: now) { drain() }
-        drain()
-      }
-    }
-    sockets[Int(slot)]?.datagrams.removeAll()
-    stack.drainedDatagrams(slot)
-  }
+  // MARK: UDP
 
-  /// All of these as one run; nil where they make none, or one that is none.
-  private func joined(_ datagrams: [Int]) -> DatagramRun? {
-    guard datagrams.count > 1, var run = datagrams.first.map({ DatagramRun($0) }) else {
-      return nil
-    }
-    for octets in datagrams.dropFirst() where !run.join(DatagramRun(octets)) { return nil }
-    return run
-  }
+  func permitFragments(_ slot: UInt32) {}
 
-  private func downloadRun(_ slot: UInt32, _ run: DatagramRun) {
-    withUnsafeTemporaryAllocation(byteCount: run.octets, alignment: 8) { memory in
-      memory.initializeMemory(as: UInt8.self, repeating: 0x66)
-      withUnsafePointer(to: Wire.Slice(memory.baseAddress, run.octets)) { slice in
-        let slices = UnsafeBufferPointer(start: slice, count: 1)
-        while !stack.downloaded(slot, run: run, slices, at: now) { drain() }
-      }
-      drain()
+  func putDatagrams(
+    _ slot: UInt32, _ slice: Wire.Slice, segmentOctets: Int, joinedUpTo longest: Int
+  ) {
+    let bytes = UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
+    require(!isExact || bytes.allSatisfy { $0 == 0x55 }, "a datagram as it was")
+    let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+    require(run.datagrams <= DatagramRun.datagramsMax, "as many as a socket takes")
+    stack.uploadedDatagrams(slot, octets: slice.octets)
+    // The kernel may refuse any run: what follows comes one by one.
+    if run.datagrams == 3 {
+      stack.runWasRefused(slot, segmentOctets: run.segmentOctets, at: now)
     }
   }
 
-  private func transmit(_ slot: UInt32) {
-    var rounds = 0
-    while !stack.transmit(slot, at: now) {
-      require(!stack.frames.isEmpty, "no room in an empty queue")
-      drain()
-      rounds += 1
-      require(rounds < Self.roundsMax, "a burst has an end")
-    }
-    drain()
+  func sendDatagrams(_ slot: UInt32) {}
+
+  func receiveDatagrams(_ slot: UInt32, atMost messages: Int) -> DatagramTransfer {
+    guard let socket = sockets[Int(slot)], !socket.datagrams.isEmpty else { return .wouldBlock }
+    received = Array(socket.datagrams.prefix(messages))
+    socket.datagrams.removeFirst(received.count)
+    return .messages(
+      received.count, octets: received.reduce(0, +), more: !socket.datagrams.isEmpty)
+  }
+
+  func message(_ index: Int) -> (slice: Wire.Slice, run: DatagramRun) {
+    (Wire.Slice(said.baseAddress, received[index]), DatagramRun(received[index]))
   }
 
   // MARK: What the stack sends
 
   private func drain() {
-    for index in 0..<stack.frames.count {
-      var frame: [UInt8] = []
-      for slice in stack.frames.slices(of: index) {
-        frame += UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
-      }
-      frame.withUnsafeBytes { check($0) }
+    var owner = self
+    owner.drainFrames()
+  }
+
+  func write(_ frame: UnsafeBufferPointer<Wire.Slice>) {
+    var octets: [UInt8] = []
+    for slice in frame {
+      octets += UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
     }
-    stack.frames.removeAll()
+    octets.withUnsafeBytes { check($0) }
   }
 
   private func check(_ frame: UnsafeRawBufferPointer) {

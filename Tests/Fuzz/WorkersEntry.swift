@@ -49,13 +49,13 @@ final class FuzzWorkers: FuzzDevice {
 
   private struct Reload {
     var choice: UInt8
-    var counts: [FuzzCount?]
+    var counts: [PlainCount?]
   }
 
   private let mailboxes: [FuzzMailbox]
   private let workers: [FuzzWorker]
   private var reloads: [[Reload]] = [[], []]
-  private var counts: [FuzzCount] = []
+  private var counts: [PlainCount] = []
   private var arrangement: UInt8 = 0
   private var framesGiven: UInt8 = 0
 
@@ -130,9 +130,9 @@ final class FuzzWorkers: FuzzDevice {
 
   /// Every worker takes a reload when its turn comes, all of them in order.
   private func reload(_ choice: UInt8) {
-    var shared: [FuzzCount?] = []
+    var shared: [PlainCount?] = []
     for rule in FuzzWorker.rules(choice) {
-      let count = rule.maxConnections == nil ? nil : FuzzCount()
+      let count = rule.maxConnections == nil ? nil : PlainCount()
       if let count { counts.append(count) }
       shared.append(count)
     }
@@ -206,23 +206,5 @@ final class FuzzMailbox {
   func take() -> [FuzzHanded] {
     defer { handed.removeAll() }
     return handed
-  }
-}
-
-/// A count of stacks that take turns.
-final class FuzzCount: SharedCount, @unchecked Sendable {
-  private(set) var value = 0
-
-  func add(within bound: Int) -> Bool {
-    guard value < bound else { return false }
-    value += 1
-    return true
-  }
-
-  func add() { value += 1 }
-
-  func subtract() {
-    value -= 1
-    require(value >= 0, "no more end than began")
   }
 }

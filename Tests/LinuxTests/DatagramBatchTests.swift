@@ -92,13 +92,14 @@ import Wire
     var runs: [Int] = []
     var index = 0
     while index < messages {
-      let (count, run, slices) = incoming.run(from: index)
-      #expect(slices.reduce(0) { $0 + $1.octets } == run.octets)
+      var run = incoming.message(index).run
+      #expect(incoming.message(index).slice.octets == run.octets)
+      index += 1
+      while index < messages, run.join(incoming.message(index).run) { index += 1 }
       for number in 0..<run.datagrams {
         datagrams.append(run.datagramOctets(at: number * run.segmentOctets))
       }
       runs.append(run.datagrams)
-      index += count
     }
     return (datagrams, runs)
   }

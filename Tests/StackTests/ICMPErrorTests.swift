@@ -230,8 +230,8 @@ struct NarrowTargetTests {
     #expect(Int(reply.payload[6]) << 8 | Int(reply.payload[7]) == clientMTU)
     #expect(error.quote == Array(datagram.prefix(isIPv4 ? 28 : 48)))
     #expect(world.stack.flowCount == 1)
-    let permitted = world.stack.takeFragmentPermission(slot)
-    #expect(!permitted)
+    world.send(datagram)
+    #expect(world.sockets[slot]?.fragmentPermissions == 0)
   }
 
   @Test("a client that fragments is not told; its target's socket fragments too")
@@ -245,22 +245,22 @@ struct NarrowTargetTests {
     world.stack.sessionFailed(slot, failure: .tooBig(mtu: 1000), at: world.now)
     world.turn()
     #expect(world.take().isEmpty)
-    let permitted = world.stack.takeFragmentPermission(slot)
-    #expect(permitted)
-    let again = world.stack.takeFragmentPermission(slot)
-    #expect(!again)
+    world.send(datagram)
+    #expect(world.sockets[slot]?.fragmentPermissions == 1)
   }
 
   @Test("an IPv6 client is not told of less than 1280: the target's socket fragments")
   func belowIPv6() throws {
     let world = World(rules: [dns(to: "203.0.113.5")])
-    world.send(udpPacket(from: client6, to: virtual6, payload: [1]))
+    let datagram = udpPacket(from: client6, to: virtual6, payload: [1])
+    world.send(datagram)
     let slot = try #require(world.flow)
     world.stack.sessionFailed(slot, failure: .tooBig(mtu: 1200), at: world.now)
     world.turn()
     #expect(world.take().isEmpty)
-    let permitted = world.stack.takeFragmentPermission(slot)
-    #expect(permitted)
+    #expect(world.sockets[slot]?.fragmentPermissions == 0)
+    world.send(datagram)
+    #expect(world.sockets[slot]?.fragmentPermissions == 1)
   }
 }
 

@@ -88,8 +88,7 @@ import Wire
     third.takeOver(try #require(whole.first))
     let slot = try #require(third.flow)
     #expect(third.sockets[slot]?.receivedDatagrams == [payload])
-    let permitsFragments = third.stack.takeFragmentPermission(slot)
-    #expect(permitsFragments)
+    #expect(third.sockets[slot]?.fragmentPermissions == 1)
     for each in [first, second, third] { #expect(each.stack.drops.total == 0) }
   }
 
@@ -147,7 +146,7 @@ import Wire
   @Test("max_connections counts the flows of all workers, but none that rests in TIME-WAIT")
   func sharesBound() throws {
     let bounded = [rule("web", maxConnections: 1)]
-    let counts = [Count()]
+    let counts = [PlainCount()]
     let (first, second) = (
       world(0, rules: bounded, counts: counts), world(1, rules: bounded, counts: counts)
     )
@@ -174,7 +173,7 @@ import Wire
 
   @Test("a rule that a reload leaves as it is keeps its count; a changed one begins anew")
   func keepsCount() throws {
-    let counts = [Count(), Count()]
+    let counts = [PlainCount(), PlainCount()]
     let here = world(0, rules: [rule("web", maxConnections: 1)], counts: [counts[0]])
     here.send(tcpPacket(port: try port(on: 0), .syn, sequence: 1))
     func install(_ rule: ForwardRule) {
@@ -192,18 +191,4 @@ import Wire
     #expect(counts.map(\.value) == [1, 1])
   }
 
-}
-
-/// A count of stacks that take turns.
-private final class Count: SharedCount, @unchecked Sendable {
-  private(set) var value = 0
-
-  func add(within bound: Int) -> Bool {
-    guard value < bound else { return false }
-    value += 1
-    return true
-  }
-
-  func add() { value += 1 }
-  func subtract() { value -= 1 }
 }

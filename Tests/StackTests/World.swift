@@ -5,11 +5,10 @@ import TCP
 import Testing
 import Wire
 
-// A stack with a worker played by the test: whole packets in and out, target sockets that do as they
-// are told.
+// A worker played by the test: whole packets in and out, target sockets that do as they are told.
 //
-// The passes are those of the real worker. What the device "read" is overwritten when the turn ends.
-// Frames are copied out, and parsed, whenever the stack asks for them to be drained.
+// What the device "read" is overwritten as soon as the worker may read again. Frames are copied, and
+// parsed, when they are written.
 
 /// A target's socket.
 struct FakeSocket {
@@ -27,8 +26,11 @@ struct FakeSocket {
   var resets = false
   /// Octets that the target takes.
   var appetite = Int.max
-  /// Octets that it takes beyond that, when it is made to.
+  /// Octets that it takes beyond that, when it is made to; and whether it tells of room after that.
   var relief = 0
+  var tellsOfRoom = true
+  /// How often it was told that datagrams may leave in fragments.
+  var fragmentPermissions = 0
 }
 
 /// A packet that the stack sent.
@@ -65,12 +67,14 @@ enum DialResult {
   case fails(TargetFailure)
 }
 
-final class World {
+final class World: StackOwner {
   var stack: Stack
   var now = MonotonicInstant(nanoseconds: 1_000_000_000)
   var dialing = DialResult.connects
   /// Where some addresses do otherwise than `dialing`.
   var dialingAt: [IPAddress: DialResult] = [:]
+  /// Called before an address is dialled.
+  var beforeDial: () -> Void = {}
   /// By slot, of living flows.
   var sockets: [UInt32: FakeSocket] = [:]
   /// Of flows that ended, in order.
@@ -81,7 +85,9 @@ final class World {
   var replies: [Reply] = []
   private var strays: [LostFrame] = []
   private var buffers: [UnsafeMutableRawBufferPointer] = []
-  private let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
+  /// Datagrams that the newest receive gave.
+  private var received: [UnsafeMutableRawBufferPointer] = []
+  let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
 
   init(
     rules: [ForwardRule], maxFlows: Int = 16, unmatched: UnmatchedPolicy = .reject,
@@ -99,7 +105,7 @@ final class World {
 
   deinit {
     slices.deallocate()
-    for buffer in buffers { buffer.deallocate() }
+    for buffer in buffers + received { buffer.deallocate() }
   }
 
   /// Another worker's packet; a turn passes.
@@ -176,200 +182,151 @@ final class World {
     turn()
   }
 
-  // MARK: The worker's turn
+  // MARK: The turn
 
+  /// Serves everybody until nobody wants anything.
   func turn() {
-    copyStrays()
     var rounds = 0
     repeat {
-      targetPass()
-      for buffer in buffers {
-        buffer.initializeMemory(as: UInt8.self, repeating: 0xDB)
-        buffer.deallocate()
-      }
-      buffers.removeAll()
-      clientPass()
+      turnOnce()
       rounds += 1
     } while stack.requestCount > 0 && rounds < 1000
     #expect(rounds < 1000, "the stack is never content")
   }
 
-  private func targetPass() {
-    var position = 0
-    while position < stack.requestCount {
-      let slot = stack.request(at: position)
-      position += 1
-      while !stack.take(.dial, of: slot).isEmpty { dial(slot) }
-      if !stack.take(.upload, of: slot).isEmpty {
-        if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
-      }
-      if !stack.take(.relieveTarget, of: slot).isEmpty { relieve(slot) }
-      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
-    }
-    stack.endTargetPass()
+  func turnOnce() {
+    copyStrays()
+    var owner = self
+    owner.serve()
   }
 
-  private func clientPass() {
-    drain()
-    for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
-      if !stack.take(.read, of: slot).isEmpty {
-        if stack.isTCP(slot) { download(slot) } else { downloadDatagrams(slot) }
-      }
-      if !stack.take(.transmit, of: slot).isEmpty { transmit(slot) }
-      if !stack.take(.finishTarget, of: slot).isEmpty {
-        finishTarget(slot)
-        transmit(slot)
-      }
-      if !stack.take(.resetClient, of: slot).isEmpty {
-        while !stack.resetClient(slot) { drain() }
-      }
-      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
-      if !end.isEmpty { close(slot, abort: end.contains(.resetTarget)) }
-      if let why = stack.takeEnd(slot) { ends.append(why) }
-      if end.contains(.release) { stack.release(slot) }
-      stack.endRequest(released: end.contains(.release))
+  func readBuffersAreFree() {
+    for buffer in buffers {
+      buffer.initializeMemory(as: UInt8.self, repeating: 0xDB)
+      buffer.deallocate()
     }
-    drain()
+    buffers.removeAll()
   }
 
-  private func dial(_ slot: UInt32) {
-    close(slot, abort: false)
+  func openSocket(_ slot: UInt32) -> SocketOpening {
+    beforeDial()
     let target = stack.target(slot)
     dials.append((target.transport, target.address, target.port))
     switch dialingAt[target.address] ?? dialing {
-    case .fails(let failure):
-      switch target.transport {
-      case .tcp: stack.dialed(slot, failure: failure, at: now)
-      case .udp: stack.sessionFailed(slot, failure: failure, at: now)
-      }
+    case .fails(let failure): return .failed(failure)
     case .connects:
       sockets[slot] = FakeSocket(state: .open)
-      stack.opened(slot, connected: true, at: now)
+      return .connected
     case .hangs:
       sockets[slot] = FakeSocket(state: .connecting)
-      stack.opened(slot, connected: false, at: now)
+      return .connecting
     }
   }
 
-  private func close(_ slot: UInt32, abort: Bool) {
-    guard stack.hasSocket(slot) else { return }
+  func closeSocket(_ slot: UInt32, abort: Bool) {
     sockets[slot]?.state = abort ? .aborted : .closed
     if let socket = sockets.removeValue(forKey: slot) { ended.append(socket) }
-    stack.closed(slot)
   }
 
-  private func finishTarget(_ slot: UInt32) {
-    sockets[slot]?.finishReceived = true
-    stack.targetFinishTold(slot, at: now)
-  }
+  func ended(_ slot: UInt32, _ why: FlowEnd) { ends.append(why) }
 
-  private func upload(_ slot: UInt32) {
-    while true {
-      let (count, octets) = stack.gather(slot, into: slices)
-      guard count > 0 else { return }
-      let taken = min(octets, sockets[slot]?.appetite ?? 0)
-      var left = taken
-      for slice in slices[..<count] where left > 0 {
-        let part = min(left, slice.octets)
-        sockets[slot]?.received += UnsafeRawBufferPointer(start: slice.base, count: part)
-        left -= part
-      }
-      sockets[slot]?.appetite -= taken
-      stack.uploaded(slot, octets: taken, more: taken == octets, at: now)
-      if taken < octets || count < slices.count { return }
+  // MARK: TCP
+
+  func send(_ slot: UInt32, _ gather: UnsafeBufferPointer<Slice>) -> SocketTransfer {
+    let appetite = sockets[slot]?.appetite ?? 0
+    var taken = 0
+    for slice in gather where taken < appetite {
+      let part = min(appetite - taken, slice.octets)
+      sockets[slot]?.received += UnsafeRawBufferPointer(start: slice.base, count: part)
+      taken += part
     }
+    sockets[slot]?.appetite -= taken
+    return taken > 0 ? .octets(taken) : .wouldBlock
   }
 
-  private func relieve(_ slot: UInt32) {
-    guard stack.beginRelief(slot) > 0 else { return }
+  func receive(_ slot: UInt32, into scatter: UnsafeBufferPointer<Slice>) -> SocketTransfer {
+    guard let socket = sockets[slot] else { return .wouldBlock }
+    var read = 0
+    for slice in scatter {
+      let part = min(slice.octets, socket.saying.count - read)
+      guard part > 0, let base = slice.base else { break }
+      base.copyMemory(from: Array(socket.saying[read..<read + part]), byteCount: part)
+      read += part
+    }
+    sockets[slot]?.saying.removeFirst(read)
+    if read > 0 { return .octets(read) }
+    if socket.resets { return .failed(lost: false) }
+    return socket.finishes ? .endOfStream : .wouldBlock
+  }
+
+  func shutdownSocket(_ slot: UInt32) { sockets[slot]?.finishReceived = true }
+
+  func raiseSendBound(_ slot: UInt32, by octets: Int) -> Bool {
     let relief = sockets[slot]?.relief ?? 0
     sockets[slot]?.appetite += relief
-    upload(slot)
-    stack.endRelief(slot, wasRaised: relief > 0)
+    return relief > 0
   }
 
-  private func download(_ slot: UInt32) {
-    while stack.hasSocket(slot), let socket = sockets[slot] {
-      let count = stack.openRoom(slot, limit: 256 * 1024, slices: slices)
-      guard count > 0 else { break }
-      var read = 0
-      for slice in slices[..<count] {
-        let part = min(slice.octets, socket.saying.count - read)
-        guard part > 0, let base = slice.base else { break }
-        base.copyMemory(from: Array(socket.saying[read..<read + part]), byteCount: part)
-        read += part
-      }
-      sockets[slot]?.saying.removeFirst(read)
-      if read > 0 {
-        stack.downloaded(slot, octets: read, more: true, at: now)
-      } else if socket.resets {
-        stack.downloaded(slot, octets: 0, more: false, at: now)
-        stack.targetFailed(slot, at: now)
-        break
-      } else if socket.finishes {
-        stack.targetFinished(slot, at: now)
-        break
-      } else {
-        stack.downloaded(slot, octets: 0, more: false, at: now)
-        stack.drained(slot)
-        break
-      }
+  func restoreSendBound(_ slot: UInt32) -> Bool { sockets[slot]?.tellsOfRoom ?? false }
+
+  // MARK: UDP
+
+  func permitFragments(_ slot: UInt32) { sockets[slot]?.fragmentPermissions += 1 }
+
+  func putDatagrams(
+    _ slot: UInt32, _ slice: Slice, segmentOctets: Int, joinedUpTo longest: Int
+  ) {
+    let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
+    let octets = Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
+    sockets[slot]?.receivedRuns.append(run.datagrams)
+    for number in 0..<run.datagrams {
+      let start = number * run.segmentOctets
+      let end = start + run.datagramOctets(at: start)
+      sockets[slot]?.receivedDatagrams.append(Array(octets[start..<end]))
     }
-    transmit(slot)
+    stack.uploadedDatagrams(slot, octets: octets.count)
   }
 
-  private func uploadDatagrams(_ slot: UInt32) {
-    guard stack.hasSocket(slot) else { return }
-    while let (slice, segmentOctets) = stack.nextDatagrams(
-      slot, runSegmentOctetsMax: stack.runSegmentOctetsMax(slot, at: now))
-    {
-      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-      let octets = Array(UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
-      sockets[slot]?.receivedRuns.append(run.datagrams)
-      for number in 0..<run.datagrams {
-        let start = number * run.segmentOctets
-        let end = start + run.datagramOctets(at: start)
-        sockets[slot]?.receivedDatagrams.append(Array(octets[start..<end]))
-      }
-      stack.uploadedDatagrams(slot, octets: octets.count)
+  func sendDatagrams(_ slot: UInt32) {}
+
+  func receiveDatagrams(_ slot: UInt32, atMost messages: Int) -> DatagramTransfer {
+    for buffer in received { buffer.deallocate() }
+    received.removeAll()
+    let said = Array((sockets[slot]?.sayingDatagrams ?? []).prefix(messages))
+    guard !said.isEmpty else { return .wouldBlock }
+    for datagram in said {
+      let buffer = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: datagram.count, alignment: 16)
+      buffer.copyBytes(from: datagram)
+      received.append(buffer)
     }
+    sockets[slot]?.sayingDatagrams.removeFirst(said.count)
+    return .messages(
+      said.count, octets: said.reduce(0) { $0 + $1.count },
+      more: sockets[slot]?.sayingDatagrams.isEmpty == false)
   }
 
-  private func downloadDatagrams(_ slot: UInt32) {
-    for var datagram in sockets[slot]?.sayingDatagrams ?? [] {
-      datagram.withUnsafeMutableBytes { memory in
-        let slice = Slice(memory.baseAddress, memory.count)
-        while !stack.downloaded(slot, datagram: slice, at: now) { drain() }
-        drain()
-      }
+  func message(_ index: Int) -> (slice: Slice, run: DatagramRun) {
+    let buffer = received[index]
+    return (Slice(buffer.baseAddress, buffer.count), DatagramRun(buffer.count))
+  }
+
+  // MARK: The device
+
+  func write(_ frame: UnsafeBufferPointer<Slice>) {
+    var octets: [UInt8] = []
+    for slice in frame {
+      octets += UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
     }
-    sockets[slot]?.sayingDatagrams.removeAll()
-    stack.drainedDatagrams(slot)
-  }
-
-  private func transmit(_ slot: UInt32) {
-    while !stack.transmit(slot, at: now) { drain() }
-    drain()
-  }
-
-  private func drain() {
-    for index in 0..<stack.frames.count {
-      var octets: [UInt8] = []
-      for slice in stack.frames.slices(of: index) {
-        octets += UnsafeRawBufferPointer(start: slice.base, count: slice.octets)
-      }
-      octets.removeFirst(VirtioNetHeader.octets)
-      do {
-        let packet = try ParsedPacket(parsing: octets.span.bytes)
-        let payload = octets[packet.payloadOffset..<packet.payloadOffset + packet.payloadOctets]
-        replies.append(
-          Reply(
-            ip: packet.ip, transport: packet.transport, payload: Array(payload), octets: octets))
-      } catch {
-        Issue.record("a frame does not parse: \(error.word)")
-      }
+    octets.removeFirst(VirtioNetHeader.octets)
+    do {
+      let packet = try ParsedPacket(parsing: octets.span.bytes)
+      let payload = octets[packet.payloadOffset..<packet.payloadOffset + packet.payloadOctets]
+      replies.append(
+        Reply(
+          ip: packet.ip, transport: packet.transport, payload: Array(payload), octets: octets))
+    } catch {
+      Issue.record("a frame does not parse: \(error.word)")
     }
-    stack.frames.removeAll()
   }
 }

@@ -56,6 +56,8 @@
     case asksForEver
     /// A flow that moves is cut for its memory.
     case cutsMovingFlows
+    /// What no target took is left in the buffers that the device is read into.
+    case keepsSlices
     /// The timer of a flow that has ended stays armed.
     case leavesTimerArmed
 

@@ -28,35 +28,35 @@ package struct FlowHandle: Hashable, Sendable, BitwiseCopyable {
 }
 
 /// What a flow asks of the owner of its kernel socket.
-package struct FlowWants: FlagSet, Sendable, BitwiseCopyable {
-  package let rawValue: UInt16
-  package init(rawValue: UInt16) { self.rawValue = rawValue }
+@usableFromInline package struct FlowWants: FlagSet, Sendable, BitwiseCopyable {
+  @usableFromInline package let rawValue: UInt16
+  @inlinable package init(rawValue: UInt16) { self.rawValue = rawValue }
 
   /// Open and connect a socket to the flow's target.
-  package static let dial = FlowWants(rawValue: 1 << 0)
+  @inlinable package static var dial: Self { Self(rawValue: 1 << 0) }
   /// Write what waits for the target.
-  package static let upload = FlowWants(rawValue: 1 << 1)
+  @inlinable package static var upload: Self { Self(rawValue: 1 << 1) }
   /// Shut down the sending half, after the upload.
-  package static let finishTarget = FlowWants(rawValue: 1 << 2)
+  @inlinable package static var finishTarget: Self { Self(rawValue: 1 << 2) }
   /// Read the target.
-  package static let read = FlowWants(rawValue: 1 << 3)
+  @inlinable package static var read: Self { Self(rawValue: 1 << 3) }
   /// Send to the client.
-  package static let transmit = FlowWants(rawValue: 1 << 4)
+  @inlinable package static var transmit: Self { Self(rawValue: 1 << 4) }
   /// Close the socket.
-  package static let closeTarget = FlowWants(rawValue: 1 << 5)
+  @inlinable package static var closeTarget: Self { Self(rawValue: 1 << 5) }
   /// Close the socket so that the target sees a reset.
-  package static let resetTarget = FlowWants(rawValue: 1 << 6)
+  @inlinable package static var resetTarget: Self { Self(rawValue: 1 << 6) }
   /// Give the flow's slot back, last of all.
-  package static let release = FlowWants(rawValue: 1 << 7)
+  @inlinable package static var release: Self { Self(rawValue: 1 << 7) }
   /// Reset the client, for which the frame queue had no room: before `release`.
-  package static let resetClient = FlowWants(rawValue: 1 << 8)
+  @inlinable package static var resetClient: Self { Self(rawValue: 1 << 8) }
   /// Have the target's socket take what waits, whatever the bound of its buffer: see `beginRelief`.
-  package static let relieveTarget = FlowWants(rawValue: 1 << 9)
+  @inlinable package static var relieveTarget: Self { Self(rawValue: 1 << 9) }
 
   /// Close the socket, either way.
-  package static let closings: FlowWants = [.closeTarget, .resetTarget]
+  @inlinable package static var closings: Self { [.closeTarget, .resetTarget] }
   /// What comes last, and once.
-  package static let endings: FlowWants = [.closeTarget, .resetTarget, .release]
+  @inlinable package static var endings: Self { [.closeTarget, .resetTarget, .release] }
 }
 
 struct FlowMarks: FlagSet, BitwiseCopyable {

@@ -9,7 +9,7 @@ import Wire
 // turn, a few at most. Rates are the owner's matter.
 
 /// One cause. `word` is what an operator reads in logs and must not change once released.
-package enum FlowEnd: UInt8, Sendable, CaseIterable, BitwiseCopyable {
+@usableFromInline package enum FlowEnd: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   /// It goes on.
   case none
 
@@ -116,7 +116,7 @@ extension Stack {
   }
 
   /// How the flow ended, told once, when it is over and before its slot is given back.
-  package mutating func takeEnd(_ slot: UInt32) -> FlowEnd? {
+  @usableFromInline package mutating func takeEnd(_ slot: UInt32) -> FlowEnd? {
     guard flows[slot].telling == .due else { return nil }
     flows[slot].telling = .done
     return flows[slot].end

@@ -139,7 +139,7 @@ extension Stack {
   /// fragments. At first none may, since a client's datagrams come with DF set, or are IPv6: on the
   /// way to the target they keep that. A client that sends fragments itself, once, expects them to be
   /// fragmented further.
-  package mutating func takeFragmentPermission(_ slot: UInt32) -> Bool {
+  @usableFromInline package mutating func takeFragmentPermission(_ slot: UInt32) -> Bool {
     guard flows[slot].marks.contains(.fragments), !flows[slot].marks.contains(.fragmentsTold)
     else { return false }
     flows[slot].marks.insert(.fragmentsTold)

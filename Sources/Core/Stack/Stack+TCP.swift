@@ -305,13 +305,14 @@ extension Stack {
 
   /// Puts a reset for the client into `frames`.
   /// - Returns: false when `frames` is full: drain it and call again.
-  package mutating func resetClient(_ slot: UInt32) -> Bool {
+  @usableFromInline package mutating func resetClient(_ slot: UInt32) -> Bool {
     endpoints[slot].reset(path: path(flows[slot].tuple), frames: &frames)
   }
 
   /// Sends what may be sent now.
   /// - Returns: false when `frames` is full: drain it and call again.
-  package mutating func transmit(_ slot: UInt32, at now: MonotonicInstant) -> Bool {
+  @usableFromInline package mutating func transmit(_ slot: UInt32, at now: MonotonicInstant) -> Bool
+  {
     guard flows[slot].isTCP else { return true }
     memory.windowCap.relax(widest: tcpSettings.ipv4.windowOctetsMax, at: now)
     let done = endpoints[slot].transmit(

@@ -9,7 +9,7 @@ import Wire
 // The target side: what to dial, what to write, where to read to, and how it went.
 
 /// Why a target could not be connected, or is gone.
-package enum TargetFailure: Equatable, Sendable, BitwiseCopyable {
+@usableFromInline package enum TargetFailure: Equatable, Sendable, BitwiseCopyable {
   /// The target refused: nobody listens.
   case refused
   case hostUnreachable
@@ -37,7 +37,9 @@ extension Stack {
   }
 
   /// The owner has a socket for the flow; `connected` unless it is still connecting.
-  package mutating func opened(_ slot: UInt32, connected: Bool, at now: MonotonicInstant) {
+  @usableFromInline package mutating func opened(
+    _ slot: UInt32, connected: Bool, at now: MonotonicInstant
+  ) {
     flows[slot].marks.insert(.hasSocket)
     flows[slot].marks.remove(.fragmentsTold)
     if connected { self.connected(slot, at: now) }
@@ -62,7 +64,7 @@ extension Stack {
   }
 
   /// The connection attempt ended. After a failure the flow may want to dial again.
-  package mutating func dialed(
+  @usableFromInline package mutating func dialed(
     _ slot: UInt32, failure: TargetFailure?, at now: MonotonicInstant
   ) {
     guard isDialing(slot) else { return }
@@ -113,7 +115,7 @@ extension Stack {
   // MARK: Upload
 
   /// Fills `slices` with what the target is to be given next; none when nothing waits.
-  package mutating func gather(
+  @usableFromInline package mutating func gather(
     _ slot: UInt32, into slices: UnsafeMutableBufferPointer<Slice>
   ) -> (slices: Int, octets: Int) {
     guard flows[slot].relay.writesTarget, flows[slot].marks.contains(.writable),
@@ -124,7 +126,7 @@ extension Stack {
 
   /// The target's socket took so many octets of what was gathered.
   /// - Parameter more: whether it may take more at once.
-  package mutating func uploaded(
+  @usableFromInline package mutating func uploaded(
     _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
   ) {
     if !more { flows[slot].marks.remove(.writable) }
@@ -147,7 +149,7 @@ extension Stack {
   /// The owner is about to raise the bound of the target socket's buffer, to upload what `gather` then
   /// offers, and to set the bound back; after that the socket is to tell when it has room.
   /// - Returns: octets that wait; 0: there is nothing to do.
-  package mutating func beginRelief(_ slot: UInt32) -> Int {
+  @usableFromInline package mutating func beginRelief(_ slot: UInt32) -> Int {
     guard flows[slot].marks.contains(.hasSocket), flows[slot].relay.writesTarget,
       !flows[slot].marks.contains(.broken)
     else { return 0 }
@@ -160,7 +162,7 @@ extension Stack {
 
   /// The bound is set back.
   /// - Parameter wasRaised: it could be raised.
-  package mutating func endRelief(_ slot: UInt32, wasRaised: Bool) {
+  @usableFromInline package mutating func endRelief(_ slot: UInt32, wasRaised: Bool) {
     flows[slot].marks.remove(.writable)
     guard wasRaised else { return }
     endpoints[slot].targetRelieved()
@@ -170,7 +172,7 @@ extension Stack {
   /// Writing failed for good. What the target said before it went is still to be read, as fast as
   /// the client takes it; its end, whatever it looks like, is then a reset.
   /// - Parameter lost: it fell silent, rather than reset the connection.
-  package mutating func targetWriteFailed(
+  @usableFromInline package mutating func targetWriteFailed(
     _ slot: UInt32, lost: Bool = false, at now: MonotonicInstant
   ) {
     guard flows[slot].relay.readsTarget else { return targetFailed(slot, lost: lost, at: now) }
@@ -182,7 +184,7 @@ extension Stack {
 
   /// Reading failed for good: the target reset the connection, or is gone.
   /// - Parameter lost: it fell silent, rather than reset the connection.
-  package mutating func targetFailed(
+  @usableFromInline package mutating func targetFailed(
     _ slot: UInt32, lost: Bool = false, at now: MonotonicInstant
   ) {
     flows[slot].marks.subtract([.readable, .writable])
@@ -193,7 +195,8 @@ extension Stack {
   }
 
   /// The target's sending half was shut down.
-  package mutating func targetFinishTold(_ slot: UInt32, at now: MonotonicInstant) {
+  @usableFromInline package mutating func targetFinishTold(_ slot: UInt32, at now: MonotonicInstant)
+  {
     react(endpoints[slot].finishWasTaken(at: now), slot, at: now)
     want(slot, .transmit)
   }
@@ -202,7 +205,7 @@ extension Stack {
 
   /// Opens room for what the target says, at most `limit` octets; 0 slices when the client's buffer is
   /// full or there is nothing to read.
-  package mutating func openRoom(
+  @usableFromInline package mutating func openRoom(
     _ slot: UInt32, limit: Int, slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     guard flows[slot].marks.contains(.readable), flows[slot].relay.readsTarget else { return 0 }
@@ -213,7 +216,7 @@ extension Stack {
 
   /// The target said so many octets, read into the room.
   /// - Parameter more: whether it may have more to say at once.
-  package mutating func downloaded(
+  @usableFromInline package mutating func downloaded(
     _ slot: UInt32, octets: Int, more: Bool, at now: MonotonicInstant
   ) {
     endpoints[slot].commit(octets, memory: &memory)
@@ -225,7 +228,7 @@ extension Stack {
   }
 
   /// The target's end of stream was read.
-  package mutating func targetFinished(_ slot: UInt32, at now: MonotonicInstant) {
+  @usableFromInline package mutating func targetFinished(_ slot: UInt32, at now: MonotonicInstant) {
     endpoints[slot].commit(0, memory: &memory)
     if flows[slot].marks.contains(.broken) { return targetFailed(slot, at: now) }
     flows[slot].marks.subtract([.readable, .readToEnd])
@@ -233,17 +236,17 @@ extension Stack {
   }
 
   /// The owner read as much as it may this turn, and there may be more.
-  package mutating func readLater(_ slot: UInt32) { want(slot, .read) }
+  @usableFromInline package mutating func readLater(_ slot: UInt32) { want(slot, .read) }
 
   // MARK: The end
 
   /// The owner closed the flow's socket.
-  package mutating func closed(_ slot: UInt32) {
+  @usableFromInline package mutating func closed(_ slot: UInt32) {
     flows[slot].marks.subtract([.hasSocket, .readable, .writable, .readToEnd])
   }
 
   /// Gives the flow's slot back, as `release` asked.
-  package mutating func release(_ slot: UInt32) {
+  @usableFromInline package mutating func release(_ slot: UInt32) {
     if flows[slot].isTCP { endpoints[slot].release(memory: &memory) }
     close(slot)
     feedStarved()
@@ -251,13 +254,16 @@ extension Stack {
 
   /// Everything of this turn's buffers was written or must be kept: nothing may point into them
   /// when the next turn reads.
-  package mutating func endTargetPass() {
+  @usableFromInline package mutating func endTargetPass() {
     defer {
       memory.turnEnded()
       fragments.endTurn()
       feedStarved()
     }
     guard settleNeeded else { return }
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.keepsSlices) { return }
+    #endif
     settleNeeded = false
     for position in 0..<queueCount {
       let slot = request(at: position)
@@ -272,16 +278,20 @@ extension Stack {
   /// See `EndpointTable.putAllToSleep`.
   package mutating func putEndpointsToSleep() { endpoints.putAllToSleep() }
 
-  package func isTCP(_ slot: UInt32) -> Bool { flows[slot].isTCP }
+  @usableFromInline package func isTCP(_ slot: UInt32) -> Bool { flows[slot].isTCP }
 
   /// Whether a short read may be followed by more: see `targetReady`.
-  package func readsToEnd(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.readToEnd) }
+  @usableFromInline package func readsToEnd(_ slot: UInt32) -> Bool {
+    flows[slot].marks.contains(.readToEnd)
+  }
 
   /// The target's socket has nothing more to read.
-  package mutating func drained(_ slot: UInt32) {
+  @usableFromInline package mutating func drained(_ slot: UInt32) {
     flows[slot].marks.subtract([.readable, .readToEnd])
   }
 
   /// Whether a flow's socket is open.
-  package func hasSocket(_ slot: UInt32) -> Bool { flows[slot].marks.contains(.hasSocket) }
+  @usableFromInline package func hasSocket(_ slot: UInt32) -> Bool {
+    flows[slot].marks.contains(.hasSocket)
+  }
 }

@@ -111,7 +111,7 @@ extension Stack {
   /// is 0; nil when none waits.
   ///
   /// - Parameter runSegmentOctetsMax: datagrams longer than that are taken one by one.
-  package mutating func nextDatagrams(
+  @usableFromInline package mutating func nextDatagrams(
     _ slot: UInt32, runSegmentOctetsMax: Int = .max
   ) -> (slice: Slice, segmentOctets: Int)? {
     let entry = datagrams[Int(slot)].first
@@ -131,7 +131,9 @@ extension Stack {
   }
 
   /// The length of datagrams up to which a session's target is sent runs of them; 0: none.
-  package mutating func runSegmentOctetsMax(_ slot: UInt32, at now: MonotonicInstant) -> Int {
+  @usableFromInline package mutating func runSegmentOctetsMax(
+    _ slot: UInt32, at now: MonotonicInstant
+  ) -> Int {
     settings.sendsTargetRuns ? sessions[Int(slot)].runSegmentOctetsMax(at: now) : 0
   }
 
@@ -161,7 +163,7 @@ extension Stack {
 
   /// The target sent a datagram: passes it to the client.
   /// - Returns: false when `frames` is full: drain it and call again.
-  package mutating func downloaded(
+  @usableFromInline package mutating func downloaded(
     _ slot: UInt32, datagram: Slice, at now: MonotonicInstant
   ) -> Bool {
     do {
@@ -181,8 +183,9 @@ extension Stack {
 
   /// Whether a run may go to the client as one packet, which its kernel takes apart. One that a target's
   /// socket gives may be longer than an IPv4 packet.
-  package func joinsDatagrams(_ slot: UInt32, _ run: DatagramRun, at now: MonotonicInstant) -> Bool
-  {
+  @usableFromInline package func joinsDatagrams(
+    _ slot: UInt32, _ run: DatagramRun, at now: MonotonicInstant
+  ) -> Bool {
     let headers = (flows[slot].tuple.virtual.isIPv4 ? 20 : 40) + UDPHeader.octets
     return settings.offloadsDatagrams && run.octets <= DatagramRun.octetsMax
       && run.segmentOctets + headers
@@ -191,7 +194,7 @@ extension Stack {
 
   /// The target sent a run of datagrams that `joinsDatagrams`: passes it to the client.
   /// - Returns: false when `frames` is full: drain it and call again.
-  package mutating func downloaded(
+  @usableFromInline package mutating func downloaded(
     _ slot: UInt32, run: DatagramRun, _ slices: UnsafeBufferPointer<Slice>,
     at now: MonotonicInstant
   ) -> Bool {
@@ -210,7 +213,7 @@ extension Stack {
   }
 
   /// Everything that the target sent was read.
-  package mutating func drainedDatagrams(_ slot: UInt32) {
+  @usableFromInline package mutating func drainedDatagrams(_ slot: UInt32) {
     flows[slot].marks.subtract([.readable, .readToEnd])
     yieldLast(slot)
   }
@@ -218,7 +221,7 @@ extension Stack {
   /// The session's socket reported an error, or could not be had: the client is told what it means.
   /// Only for a socket that could not be had is the target's next address tried: later errors are
   /// about datagrams, and a session that has spoken to one address stays with it.
-  package mutating func sessionFailed(
+  @usableFromInline package mutating func sessionFailed(
     _ slot: UInt32, failure: TargetFailure, at now: MonotonicInstant
   ) {
     let isOpen = flows[slot].marks.contains(.hasSocket)

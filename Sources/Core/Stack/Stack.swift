@@ -14,11 +14,10 @@ import Wire
 // The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
 //   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
 //      (`targetReady`);
-//   2. takes the flows that want something, first for the target side (dial, upload) by
-//      `request(at:)` and `endTargetPass`, which must come before the device's buffers are read into
-//      again, then for the client side (read, transmit) by `beginRequest` and `endRequest`, does it,
-//      and says how it went;
-//   3. writes `frames` to the device whenever a call filled them, and before memory is reused;
+//   2. serves the flows that want something by its turn's passes (StackOwner), which must come before
+//      the device's buffers are read into again;
+//   3. writes `frames` to the device before memory is reused: the passes do, and whoever hands in so many
+//      packets that `frames.shouldDrain`;
 //   4. sleeps until `nextDeadline`, then calls `handleDeadlines`.
 // Given the same seed, rules, packets, instants and answers it does the same again.
 
@@ -56,6 +55,7 @@ package struct StackSettings: Sendable {
   /// The device's own addresses, which the host answers for, and which may be targets; their networks
   /// have broadcast addresses.
   package var ownAddresses: [InterfaceAddress] = []
+  package var budget = TurnBudget()
   /// Where flows live, when there are several workers.
   package var steering: Steering?
   /// Which of them this one is.
@@ -108,13 +108,13 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   package var handedOver: UInt64 = 0
 }
 
-package struct Stack: ~Copyable {
+@usableFromInline package struct Stack: ~Copyable {
   /// TCP flows whose target has not answered yet, at most.
   static let dialingMax = 8192
   /// Payload of one frame: an IP packet's 65 535 less the longest headers.
   static let burstOctets = 65_400
 
-  package var frames = FrameQueue()
+  @usableFromInline package var frames = FrameQueue()
   package internal(set) var memory: TCPMemory
   package internal(set) var counters = StackCounters()
   package internal(set) var rules: RuleBook
@@ -166,12 +166,17 @@ package struct Stack: ~Copyable {
   package internal(set) var turnedAwayUntold = 0
   /// TCP flows with slices of this turn's buffers.
   var settleNeeded = false
+  /// What this turn's reads may still take of the budget.
+  @usableFromInline var readBudget: Int
+  @usableFromInline let budget: TurnBudget
   let capacity: Int
 
   package init(
     settings: StackSettings, rules newRules: [ForwardRule], at now: MonotonicInstant
   ) {
     self.settings = settings
+    budget = settings.budget
+    readBudget = settings.budget.octets
     capacity = max(1, settings.maxFlows)
     let workers = settings.steering?.workers ?? 1
     rules = RuleBook(flowsMax: capacity, workers: workers)
@@ -262,7 +267,7 @@ package struct Stack: ~Copyable {
   package mutating func forgoTargetRuns() { settings.sendsTargetRuns = false }
 
   /// Whether the device takes super-packets of datagrams.
-  package var offloadsDatagrams: Bool { settings.offloadsDatagrams }
+  @usableFromInline package var offloadsDatagrams: Bool { settings.offloadsDatagrams }
 
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.
   package mutating func deviceOverflowed(at now: MonotonicInstant) {
@@ -379,23 +384,25 @@ package struct Stack: ~Copyable {
   }
 
   /// Flows that want something now.
-  package var requestCount: Int { queueCount }
+  @usableFromInline package var requestCount: Int { queueCount }
 
   /// The flow at a position of the queue; for the first pass, which is over the target side.
-  package func request(at position: Int) -> UInt32 {
+  @usableFromInline package func request(at position: Int) -> UInt32 {
     precondition(position < queueCount, "request")
     return queue[(queueHead + position) % capacity]
   }
 
-  package func wants(_ slot: UInt32) -> FlowWants { flows[slot].wants }
+  @usableFromInline package func wants(_ slot: UInt32) -> FlowWants { flows[slot].wants }
 
   /// The flow at the head of the queue, for the second pass, which is over the client side; what it
   /// comes to want meanwhile is seen by `take`.
-  package func beginRequest() -> UInt32? { queueCount > 0 ? queue[queueHead] : nil }
+  @usableFromInline package func beginRequest() -> UInt32? {
+    queueCount > 0 ? queue[queueHead] : nil
+  }
 
   /// Takes the head off the queue: to its end if it still wants something.
   /// - Parameter released: the slot was given back and names no flow, or another one.
-  package mutating func endRequest(released: Bool) {
+  @usableFromInline package mutating func endRequest(released: Bool) {
     precondition(queueCount > 0, "request")
     let slot = queue[queueHead]
     queueCount -= 1
@@ -407,7 +414,7 @@ package struct Stack: ~Copyable {
   }
 
   /// Moves the first of the queue to its end, in their order.
-  package mutating func moveToEnd(requests: Int) {
+  @usableFromInline package mutating func moveToEnd(requests: Int) {
     precondition(requests <= queueCount, "requests")
     for _ in 0..<requests {
       queue[(queueHead + queueCount) % capacity] = queue[queueHead]
@@ -416,7 +423,7 @@ package struct Stack: ~Copyable {
   }
 
   /// Takes over some of what a flow wants, and leaves it in the queue.
-  package mutating func take(_ wants: FlowWants, of slot: UInt32) -> FlowWants {
+  @usableFromInline package mutating func take(_ wants: FlowWants, of slot: UInt32) -> FlowWants {
     let taken = flows[slot].wants.intersection(wants)
     flows[slot].wants.subtract(wants)
     return taken

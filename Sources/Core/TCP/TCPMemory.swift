@@ -22,6 +22,9 @@ package struct TCPMemory: ~Copyable {
   package var company = Company()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0
+  /// Never read. A type with such a field lies in memory only, and so does what holds it: the compiler passes
+  /// its address. Else it takes a copy, of two KiB of a whole stack, for calls that change nothing.
+  private let inMemory: any Sendable = ()
 
   /// - Parameters:
   ///   - octets: the bound on payload kept by all flows together.

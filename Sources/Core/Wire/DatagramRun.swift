@@ -10,15 +10,15 @@
 // lets a datagram have, 65,507 over IPv4 and 65,527 over IPv6. Whoever passes one on whole asks first
 // (`Stack.joinsDatagrams`).
 
-package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
+@usableFromInline package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
   /// Datagrams of a run that is joined here: UDP_MAX_SEGMENTS of kernels before Linux 6.10.
-  package static let datagramsMax = 64
+  @inlinable package static var datagramsMax: Int { 64 }
   /// Octets of a run that is joined here: with the longest headers it still is an IPv4 packet.
   package static let octetsMax = 65_400
 
   /// The length of each but the last.
-  package private(set) var segmentOctets = 0
-  package private(set) var datagrams = 0
+  @usableFromInline package private(set) var segmentOctets = 0
+  @usableFromInline package private(set) var datagrams = 0
   /// The sum of their lengths.
   package private(set) var octets = 0
 
@@ -36,7 +36,7 @@ package struct DatagramRun: BitwiseCopyable, Equatable, Sendable {
   private var isOpen: Bool { octets > 0 && octets == datagrams * segmentOctets }
 
   /// Puts a piece behind the others, if together they still are a run, and within both bounds.
-  package mutating func join(_ piece: DatagramRun) -> Bool {
+  @usableFromInline package mutating func join(_ piece: DatagramRun) -> Bool {
     guard isOpen, piece.octets > 0,
       piece.segmentOctets == segmentOctets
         || (piece.datagrams == 1 && piece.octets < segmentOctets),

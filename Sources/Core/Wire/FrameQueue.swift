@@ -7,9 +7,9 @@
 // Frames must be drained before anything that a slice points into is given back.
 
 /// A run of octets elsewhere; the layout of `struct iovec`.
-package struct Slice: BitwiseCopyable {
-  package var base: UnsafeMutableRawPointer?
-  package var octets: Int
+@usableFromInline package struct Slice: BitwiseCopyable {
+  @usableFromInline package var base: UnsafeMutableRawPointer?
+  @usableFromInline package var octets: Int
 
   @inlinable package init(_ base: UnsafeMutableRawPointer?, _ octets: Int) {
     self.base = base
@@ -17,7 +17,7 @@ package struct Slice: BitwiseCopyable {
   }
 }
 
-package struct FrameQueue: ~Copyable {
+@usableFromInline package struct FrameQueue: ~Copyable {
   /// Frames a queue holds.
   package static let framesMax = 256
   /// Octets of header arena.
@@ -36,7 +36,7 @@ package struct FrameQueue: ~Copyable {
   private var arenaUsed = 0
   private var slicesUsed = 0
   /// Frames waiting to be written.
-  package private(set) var count = 0
+  @usableFromInline package private(set) var count = 0
 
   package init() {
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 64)
@@ -50,7 +50,7 @@ package struct FrameQueue: ~Copyable {
     frames.deallocate()
   }
 
-  package var isEmpty: Bool { count == 0 }
+  @usableFromInline package var isEmpty: Bool { count == 0 }
 
   /// Whether it is to be drained before another packet is taken in: what answers one, 64 KiB and headers at
   /// most, might not fit any more.
@@ -97,13 +97,13 @@ package struct FrameQueue: ~Copyable {
   package mutating func abandon() { slicesUsed = frames[count].firstSlice }
 
   /// A frame's gather list, header first.
-  package func slices(of index: Int) -> UnsafeMutableBufferPointer<Slice> {
+  @usableFromInline package func slices(of index: Int) -> UnsafeMutableBufferPointer<Slice> {
     precondition(index < count, "frame")
     return UnsafeMutableBufferPointer(
       start: slices + frames[index].firstSlice, count: frames[index].sliceCount)
   }
 
-  package mutating func removeAll() {
+  @usableFromInline package mutating func removeAll() {
     arenaUsed = 0
     slicesUsed = 0
     count = 0

@@ -2,28 +2,24 @@ import Kernel
 import Stack
 import Wire
 
-// Datagrams of sessions, by the batch, and runs of them: towards targets and from them.
+// The batches of datagrams of sessions (StackOwner), and what becomes of those that are refused.
 
 extension WorkerLoop {
-  mutating func uploadDatagrams(_ slot: UInt32) {
-    guard stack.hasSocket(slot) else { return }
-    if stack.takeFragmentPermission(slot) {
-      sockets[Int(slot)].permitFragments(isIPv4: stack.target(slot).address.isIPv4)
-    }
-    outgoing.segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
-    while let (slice, segmentOctets) = stack.nextDatagrams(
-      slot, runSegmentOctetsMax: outgoing.segmentOctetsMax)
-    {
-      if !outgoing.append(slice, segmentOctets: segmentOctets) {
-        sendDatagrams(slot)
-        _ = outgoing.append(slice, segmentOctets: segmentOctets)
-      }
-    }
-    sendDatagrams(slot)
+  mutating func permitFragments(_ slot: UInt32) {
+    sockets[Int(slot)].permitFragments(isIPv4: stack.target(slot).address.isIPv4)
   }
 
-  /// Sends what waits. UDP may drop: what the socket has no room for is counted and gone.
-  private mutating func sendDatagrams(_ slot: UInt32) {
+  mutating func putDatagrams(
+    _ slot: UInt32, _ slice: Slice, segmentOctets: Int, joinedUpTo longest: Int
+  ) {
+    outgoing.segmentOctetsMax = longest
+    if !outgoing.append(slice, segmentOctets: segmentOctets) {
+      sendDatagrams(slot)
+      _ = outgoing.append(slice, segmentOctets: segmentOctets)
+    }
+  }
+
+  @inline(never) mutating func sendDatagrams(_ slot: UInt32) {
     // One behind the other.
     var refusals = 0
     while outgoing.count > 0 {
@@ -64,67 +60,17 @@ extension WorkerLoop {
     error.isInvalid || error.isMessageTooLong || error.isInputOutput || error.isOutOfMemory
   }
 
-  mutating func downloadDatagrams(_ slot: UInt32) {
-    var budget = Self.messageBudget
-    var octetBudget = Self.datagramOctetBudget
-    // What a message is expected to cost: where the device takes no runs, a long one's datagrams, until
-    // some are there.
-    var costEach = stack.offloadsDatagrams ? 1 : DatagramRun.datagramsMax
-    while budget > 0, octetBudget > 0, stack.hasSocket(slot) {
-      let limit = max(1, min(incoming.messagesExpected, budget / costEach))
-      switch incoming.receive(on: sockets[Int(slot)], limit: limit) {
-      case .messages(let count):
-        var index = 0
-        var cost = 0
-        while index < count {
-          let passed = passDatagrams(slot, from: index)
-          index += passed.messages
-          cost += passed.cost
-        }
-        drainFrames()
-        budget -= cost
-        readBudget -= max(incoming.octetsReceived, cost * Self.datagramCost)
-        costEach = (cost + count - 1) / count
-        octetBudget -= incoming.octetsReceived
-        if count < limit {
-          stack.drainedDatagrams(slot)
-          return
-        }
-      case .wouldBlock:
-        stack.drainedDatagrams(slot)
-        return
-      case .failed(let error):
-        if heedReports(slot) == .nothing, !error.isMessageTooLong {
-          stack.sessionFailed(slot, failure: failure(error), at: now)
-        }
-        budget -= 1
-      }
+  mutating func receiveDatagrams(_ slot: UInt32, atMost messages: Int) -> DatagramTransfer {
+    let limit = min(incoming.messagesExpected, messages)
+    switch incoming.receive(on: sockets[Int(slot)], limit: limit) {
+    case .messages(let count):
+      return .messages(count, octets: incoming.octetsReceived, more: count == limit)
+    case .wouldBlock: return .wouldBlock
+    case .failed(let error):
+      if heedReports(slot) == .nothing, !error.isMessageTooLong { return .failed(failure(error)) }
+      return .failed(nil)
     }
-    stack.readLater(slot)
   }
 
-  /// Passes received messages on: as many at once as make a run, where the device takes that.
-  /// - Returns: how many, and what they cost of the budget: the datagrams, where those were passed one by
-  ///   one.
-  private mutating func passDatagrams(
-    _ slot: UInt32, from index: Int
-  ) -> (messages: Int, cost: Int) {
-    let (messages, run, slices) = incoming.run(from: index)
-    if run.datagrams > 1,
-      stack.joinsDatagrams(slot, run, at: now)
-    {
-      while !stack.downloaded(slot, run: run, slices, at: now) { drainFrames() }
-      return (messages, messages)
-    }
-    for slice in slices {
-      var offset = 0
-      repeat {
-        let octets = min(run.segmentOctets, slice.octets - offset)
-        let datagram = Slice(slice.base.map { $0 + offset }, octets)
-        while !stack.downloaded(slot, datagram: datagram, at: now) { drainFrames() }
-        offset += octets
-      } while offset < slice.octets
-    }
-    return (messages, run.datagrams)
-  }
+  func message(_ index: Int) -> (slice: Slice, run: DatagramRun) { incoming.message(index) }
 }

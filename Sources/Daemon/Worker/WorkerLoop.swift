@@ -15,20 +15,16 @@ import Wire
 //   1. waits until something is ready or the stack's next deadline;
 //   2. reads the device until it is empty or the batch is full, and hands each frame to the stack;
 //      so with what other workers handed over;
-//   3. first pass, target side: writes what came from clients, passes on their FINs;
-//   4. second pass, client side: reads targets, sends to clients, closes and releases;
-//   5. third pass: dials for new conversations, which wait for those that run already;
-//   6. goes on at once if anything is left to do, else waits again.
+//   3. serves the flows that want something: the passes of StackOwner+Turn.swift;
+//   4. goes on at once if anything is left to do, else waits again.
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
-// refers to them once the first pass is over (the stack has copied what no target took). No flow may
-// take more than its budget from a turn, nor may all together: whose target is not read any more is the
-// next turn's first. A worker with nothing to do is not woken by anything.
+// refers to them once the first pass is over. A worker with nothing to do is not woken by anything.
 // The parts of a turn are not inlined, so that each one's machine code can be read by itself
 // (Tests/Benchmarks/assembly.py).
 
 /// Unchecked, since its memory is plain pointers: it is made on one thread, moved to another, and never
 /// shared.
-struct WorkerLoop: ~Copyable, @unchecked Sendable {
+struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// Memory for one turn's packets.
   static let arenaOctets = 2 << 20
   /// Packets of one turn.
@@ -37,21 +33,6 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   static let loneTurnsMax = 16
   /// Between two calls of `WorkerSettings.fallsBehind`.
   static let behindPause = Interval.milliseconds(100)
-  /// Octets that one flow may read from its target in a turn.
-  static let readBudget = 256 * 1024
-  /// Messages that one session may read from its target in a turn, one receive more or less; a run that
-  /// does not go to the device as one counts as its datagrams.
-  static let messageBudget = 128
-  /// Octets that one session may read from its target in a turn, one receive more or less.
-  static let datagramOctetBudget = 1 << 20
-  /// Octets that all flows together may read from their targets in a turn, one flow's part more or less: the
-  /// device, timers and messages do not wait for longer.
-  static let turnReadBudget = 4 << 20
-  /// What a datagram counts in that, at least: it is not its octets that take the time.
-  static let datagramCost = 1024
-  /// Addresses that a turn dials. To dial costs more than all else that a flow wants in a turn: a flood of
-  /// new ones must not keep the others waiting.
-  static let dialsMax = 64
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
@@ -92,8 +73,8 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
   var loneTurns = 1
   var loneTurnsLeft = 0
   var isStopping = false
-  /// What is left of `turnReadBudget`.
-  var readBudget = WorkerLoop.turnReadBudget
+  /// The bound of the send buffer that is raised just now, as it was.
+  var raisedBound: CInt?
   private var failure: WorkerFailure?
   var framesWritten: UInt64 = 0
   var refusedFrames = RefusedFrames()
@@ -174,10 +155,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
       }
     }
     stack.endAll()
-    readBudget = .max
-    drainFrames()
-    targetPass()
-    clientPass()
+    serve()
     received?.close()
     mailbox.close()
     return failure
@@ -195,7 +173,6 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
-    readBudget = Self.turnReadBudget
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -210,9 +187,7 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     if isHanded { takeOver() }
     if !stack.strays.isEmpty { handOver() }
     if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
-    targetPass()
-    clientPass()
-    if stack.requestCount > 0 { dialPass() }
+    serve()
     if !stack.turnedAway.isEmpty { logTurnedAway() }
     if stack.spareOctets >= Self.spareOctetsMax, releasedAt + Self.releasePause <= now {
       releaseSpare()
@@ -298,17 +273,14 @@ struct WorkerLoop: ~Copyable, @unchecked Sendable {
     stack.forgetStrays()
   }
 
-  /// Writes what the stack has put into its frame queue.
-  mutating func drainFrames() {
-    for index in 0..<stack.frames.count {
-      let frame = UnsafeBufferPointer(stack.frames.slices(of: index))
-      switch queue.write(frame) {
-      case .octets: framesWritten += 1
-      case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
-      case .failed(let error): frameRefused(frame, error)
-      }
+  mutating func readBuffersAreFree() {}
+
+  mutating func write(_ frame: UnsafeBufferPointer<Slice>) {
+    switch queue.write(frame) {
+    case .octets: framesWritten += 1
+    case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
+    case .failed(let error): frameRefused(frame, error)
     }
-    stack.frames.removeAll()
   }
 
   /// A frame that the kernel refuses goes out as plain packets in the same turn; a kernel that refuses

@@ -198,7 +198,6 @@ package struct DatagramReceiveBatch: ~Copyable {
   private let messages: UnsafeMutablePointer<clinux_message>
   private let slices: UnsafeMutablePointer<iovec>
   private let controls: UnsafeMutablePointer<clinux_segment_control>
-  private let joined: UnsafeMutablePointer<Slice>
   private var received = 0
   /// Messages that the next receive should take.
   package private(set) var messagesExpected = messagesMax
@@ -208,7 +207,6 @@ package struct DatagramReceiveBatch: ~Copyable {
     slices = .allocate(capacity: Self.messagesMax)
     messages = .allocate(capacity: Self.messagesMax)
     controls = .allocate(capacity: Self.messagesMax)
-    joined = .allocate(capacity: Self.messagesMax)
     for index in 0..<Self.messagesMax {
       let buffer = memory + index * Self.messageOctetsMax
       (slices + index).initialize(
@@ -226,7 +224,6 @@ package struct DatagramReceiveBatch: ~Copyable {
     messages.deallocate()
     slices.deallocate()
     controls.deallocate()
-    joined.deallocate()
   }
 
   /// Receives up to `limit` messages; what was received before is overwritten.
@@ -260,22 +257,5 @@ package struct DatagramReceiveBatch: ~Copyable {
       Slice(memory + index * Self.messageOctetsMax, octets),
       DatagramRun(octets, segmentOctets: Int(clinux_segment(messages + index, controls + index)))
     )
-  }
-
-  /// As many messages from a position on as make one run, at least one.
-  package func run(
-    from index: Int
-  ) -> (messages: Int, run: DatagramRun, slices: UnsafeBufferPointer<Slice>) {
-    var (slice, run) = message(index)
-    var count = 1
-    joined[0] = slice
-    while index + count < received {
-      let next = message(index + count)
-      guard run.join(next.run) else { break }
-      slice = next.slice
-      joined[count] = slice
-      count += 1
-    }
-    return (count, run, UnsafeBufferPointer(start: joined, count: count))
   }
 }

@@ -138,7 +138,7 @@ package struct Client: ~Copyable {
   // MARK: In
 
   /// A frame that the stack sent: headers in its first slice, payload in the others.
-  mutating func hear(_ frame: UnsafeMutableBufferPointer<Slice>) {
+  mutating func hear(_ frame: UnsafeBufferPointer<Slice>) {
     let skipped = PacketWriter.prefixOctets(isIPv4: virtual.isIPv4)
     guard let base = frame[0].base, frame[0].octets >= skipped + TCPHeader.octetsMin else { return }
     var octets = 0

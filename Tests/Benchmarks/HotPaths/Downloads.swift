@@ -20,7 +20,7 @@ struct Transfer: ~Copyable {
   }
 
   mutating func acknowledge() {
-    if world.client.owesAcknowledgment { world.send(.ack) }
+    if world.worker.client.owesAcknowledgment { world.send(.ack) }
   }
 
   /// Frames that the stack sends until there are so many more.
@@ -35,8 +35,8 @@ struct Transfer: ~Copyable {
 
   func failure() -> String? {
     // What is under way may be a window's worth.
-    let missing = world.sent - world.client.octetsHeard
-    guard missing <= 16 << 20, world.client.octetsHeard > 0 else {
+    let missing = world.sent - world.worker.client.octetsHeard
+    guard missing <= 16 << 20, world.worker.client.octetsHeard > 0 else {
       return "\(missing) octets missing"
     }
     return world.worker.losses()

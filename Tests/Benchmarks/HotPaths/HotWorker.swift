@@ -4,15 +4,14 @@ import Stack
 import TCP
 import Wire
 
-// A stack and the worker's two passes around it, without a kernel: targets are counters.
+// A worker without a kernel: targets are counters, and the device is the one client.
 
-package struct HotWorker: ~Copyable {
+struct HotWorker: ~Copyable, StackOwner {
   /// Slices of one write or read, as many as the worker has.
   private static let slicesMax = 256
-  /// Octets that a flow may read from its target in a turn, as in the worker.
-  private static let readBudget = 256 * 1024
 
   var stack: Stack
+  var client: Client
   var now = MonotonicInstant(nanoseconds: 5_000_000_000)
   /// Octets that targets take in a turn.
   var appetite = Int.max
@@ -23,15 +22,14 @@ package struct HotWorker: ~Copyable {
   /// Datagrams that targets have yet to say, and their length.
   var datagramsWaiting = 0
   let datagramOctets = 1200
-  /// They come in runs.
-  var joinsDatagrams = false
   /// The targets have finished.
   var finishes = false
   private(set) var framesSent = 0
-  private let slices: UnsafeMutableBufferPointer<Slice>
+  let slices: UnsafeMutableBufferPointer<Slice>
   private let scratch: UnsafeMutableRawPointer
 
-  init(offloads: Bool = true) {
+  init(client: consuming Client, offloads: Bool = true) {
+    self.client = client
     var settings = StackSettings(
       mtu: 1500, maxFlows: 4096, unmatched: .drop, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
@@ -65,158 +63,86 @@ package struct HotWorker: ~Copyable {
     stack.targetReady(slot, readable: readable, writable: true, readToEnd: false, at: now)
   }
 
-  /// Both passes; what is sent is heard by the client.
-  mutating func turn(_ client: inout Client) {
-    targetPass()
-    clientPass(&client)
+  /// Serves everybody until nobody wants anything; what is sent is heard by the client.
+  mutating func turn() {
+    repeat { serve() } while stack.requestCount > 0
   }
 
   /// The conversation's slot, once it is open.
   private(set) var slot: UInt32 = 0
 
   /// The client's SYN, the target's connection, SYN-ACK, ACK.
-  mutating func connect(_ client: inout Client) {
+  mutating func connect() {
     receive(client.segment(.syn, at: now))
-    turn(&client)
+    turn()
     receive(client.segment(.ack, at: now))
-    turn(&client)
+    turn()
   }
 
-  // MARK: Target side
+  // MARK: The owner's part
 
-  private mutating func targetPass() {
-    var position = 0
-    while position < stack.requestCount {
-      let slot = stack.request(at: position)
-      position += 1
-      while !stack.take(.dial, of: slot).isEmpty {
-        self.slot = slot
-        stack.opened(slot, connected: true, at: now)
-      }
-      if !stack.take(.upload, of: slot).isEmpty {
-        if stack.isTCP(slot) { upload(slot) } else { uploadDatagrams(slot) }
-      }
-      if !stack.take(.relieveTarget, of: slot).isEmpty, stack.beginRelief(slot) > 0 {
-        stack.endRelief(slot, wasRaised: false)
-      }
-      if !stack.take(.finishTarget, of: slot).isEmpty { stack.targetFinishTold(slot, at: now) }
-    }
-    stack.endTargetPass()
+  mutating func write(_ frame: UnsafeBufferPointer<Slice>) {
+    client.hear(frame)
+    framesSent += 1
   }
 
-  private mutating func upload(_ slot: UInt32) {
-    while true {
-      let (count, octets) = stack.gather(slot, into: slices)
-      guard count > 0 else { return }
-      let taken = min(octets, appetite)
-      appetite -= taken
-      octetsTaken += taken
-      stack.uploaded(slot, octets: taken, more: taken == octets, at: now)
-      if taken < octets || count < slices.count { return }
-    }
+  mutating func readBuffersAreFree() {}
+
+  mutating func openSocket(_ slot: UInt32) -> SocketOpening {
+    self.slot = slot
+    return .connected
   }
 
-  private mutating func uploadDatagrams(_ slot: UInt32) {
-    let segmentOctetsMax = stack.runSegmentOctetsMax(slot, at: now)
-    while let (slice, segmentOctets) = stack.nextDatagrams(
-      slot, runSegmentOctetsMax: segmentOctetsMax)
-    {
-      let run = DatagramRun(slice.octets, segmentOctets: segmentOctets)
-      datagramsTaken += run.datagrams
-      stack.uploadedDatagrams(slot, octets: slice.octets)
-    }
+  mutating func closeSocket(_ slot: UInt32, abort: Bool) {}
+  mutating func ended(_ slot: UInt32, _ why: FlowEnd) {}
+
+  mutating func send(_ slot: UInt32, _ gather: UnsafeBufferPointer<Slice>) -> SocketTransfer {
+    let taken = min(Self.octets(gather), appetite)
+    guard taken > 0 else { return .wouldBlock }
+    appetite -= taken
+    octetsTaken += taken
+    return .octets(taken)
   }
 
-  // MARK: Client side
-
-  private mutating func clientPass(_ client: inout Client) {
-    drain(&client)
-    for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
-      if !stack.take(.read, of: slot).isEmpty {
-        if stack.isTCP(slot) { download(slot, &client) } else { downloadDatagrams(slot, &client) }
-      }
-      if !stack.take(.transmit, of: slot).isEmpty { transmit(slot, &client) }
-      if !stack.take(.finishTarget, of: slot).isEmpty {
-        stack.targetFinishTold(slot, at: now)
-        transmit(slot, &client)
-      }
-      if !stack.take(.resetClient, of: slot).isEmpty {
-        while !stack.resetClient(slot) { drain(&client) }
-      }
-      let end = stack.take(.endings, of: slot)
-      if !end.isEmpty, stack.hasSocket(slot) { stack.closed(slot) }
-      _ = stack.takeEnd(slot)
-      if end.contains(.release) { stack.release(slot) }
-      stack.endRequest(released: end.contains(.release))
-    }
-    drain(&client)
+  mutating func receive(
+    _ slot: UInt32, into scatter: UnsafeBufferPointer<Slice>
+  ) -> SocketTransfer {
+    let said = min(Self.octets(scatter), waiting)
+    guard said > 0 else { return finishes ? .endOfStream : .wouldBlock }
+    waiting -= said
+    return .octets(said)
   }
 
-  private mutating func download(_ slot: UInt32, _ client: inout Client) {
-    var budget = Self.readBudget
-    while budget > 0, stack.hasSocket(slot) {
-      let count = stack.openRoom(slot, limit: budget, slices: slices)
-      guard count > 0 else { break }
-      var room = 0
-      for index in 0..<count { room += slices[index].octets }
-      let said = min(room, waiting)
-      waiting -= said
-      budget -= said
-      if said == 0, finishes {
-        stack.targetFinished(slot, at: now)
-        break
-      }
-      stack.downloaded(slot, octets: said, more: said == room, at: now)
-      if said < room {
-        if finishes {
-          stack.readLater(slot)
-        } else {
-          stack.drained(slot)
-        }
-        break
-      }
-    }
-    transmit(slot, &client)
-    if budget == 0 { stack.readLater(slot) }
+  private static func octets(_ slices: UnsafeBufferPointer<Slice>) -> Int {
+    var octets = 0
+    for index in 0..<slices.count { octets += slices[index].octets }
+    return octets
   }
 
-  private mutating func downloadDatagrams(_ slot: UInt32, _ client: inout Client) {
-    if joinsDatagrams { downloadRun(slot, &client) }
-    while datagramsWaiting > 0 {
-      datagramsWaiting -= 1
-      let datagram = Slice(scratch, datagramOctets)
-      while !stack.downloaded(slot, datagram: datagram, at: now) { drain(&client) }
-    }
-    stack.drainedDatagrams(slot)
+  mutating func shutdownSocket(_ slot: UInt32) {}
+  mutating func raiseSendBound(_ slot: UInt32, by octets: Int) -> Bool { false }
+  mutating func restoreSendBound(_ slot: UInt32) -> Bool { true }
+
+  mutating func permitFragments(_ slot: UInt32) {}
+
+  mutating func putDatagrams(
+    _ slot: UInt32, _ slice: Slice, segmentOctets: Int, joinedUpTo longest: Int
+  ) {
+    datagramsTaken += DatagramRun(slice.octets, segmentOctets: segmentOctets).datagrams
+    stack.uploadedDatagrams(slot, octets: slice.octets)
   }
 
-  /// All that wait as one run, gathered from as many places.
-  private mutating func downloadRun(_ slot: UInt32, _ client: inout Client) {
-    guard datagramsWaiting > 0 else { return }
-    var run = DatagramRun(datagramOctets)
-    slices[0] = Slice(scratch, datagramOctets)
-    var count = 1
-    while count < datagramsWaiting, run.join(DatagramRun(datagramOctets)) {
-      slices[count] = Slice(scratch, datagramOctets)
-      count += 1
-    }
-    guard stack.joinsDatagrams(slot, run, at: now) else { return }
-    while !stack.downloaded(
-      slot, run: run, UnsafeBufferPointer(start: slices.baseAddress, count: count), at: now)
-    { drain(&client) }
+  mutating func sendDatagrams(_ slot: UInt32) {}
+
+  mutating func receiveDatagrams(_ slot: UInt32, atMost messages: Int) -> DatagramTransfer {
+    let count = min(datagramsWaiting, messages)
+    guard count > 0 else { return .wouldBlock }
     datagramsWaiting -= count
+    return .messages(count, octets: count * datagramOctets, more: datagramsWaiting > 0)
   }
 
-  private mutating func transmit(_ slot: UInt32, _ client: inout Client) {
-    while !stack.transmit(slot, at: now) { drain(&client) }
-    drain(&client)
-  }
-
-  private mutating func drain(_ client: inout Client) {
-    for index in 0..<stack.frames.count { client.hear(stack.frames.slices(of: index)) }
-    framesSent += stack.frames.count
-    stack.frames.removeAll()
+  func message(_ index: Int) -> (slice: Slice, run: DatagramRun) {
+    (Slice(scratch, datagramOctets), DatagramRun(datagramOctets))
   }
 
   // MARK: What may have gone wrong

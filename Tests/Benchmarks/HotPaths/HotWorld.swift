@@ -2,11 +2,10 @@ import Primitives
 import Stack
 import Wire
 
-// What every path of packets stands in: a worker, one client of it, and rounds of what they do.
+// What every path of packets stands in: a worker with its one client, and rounds of what they do.
 
 struct HotWorld: ~Copyable {
   var worker: HotWorker
-  var client: Client
   /// What has been sent, in whatever the path counts.
   var sent = 0
 
@@ -17,10 +16,10 @@ struct HotWorld: ~Copyable {
     isIPv4: Bool = true, virtualPort: UInt16 = 80, offloads: Bool = true, lossEvery: Int = 0,
     connects: Bool = false
   ) {
-    worker = HotWorker(offloads: offloads)
-    client = Client(isIPv4: isIPv4, virtualPort: virtualPort)
-    if connects { worker.connect(&client) }
-    client.lossEvery = lossEvery
+    worker = HotWorker(
+      client: Client(isIPv4: isIPv4, virtualPort: virtualPort), offloads: offloads)
+    if connects { worker.connect() }
+    worker.client.lossEvery = lossEvery
   }
 
   /// Makes rounds, which are so far apart, of so many packets each, until there were enough.
@@ -39,20 +38,20 @@ struct HotWorld: ~Copyable {
 
   /// A turn that brings a segment of the client's.
   mutating func send(_ flags: TCPFlags, payloadOctets: Int = 0) {
-    worker.receive(client.segment(flags, payloadOctets: payloadOctets, at: worker.now))
-    worker.turn(&client)
+    worker.receive(worker.client.segment(flags, payloadOctets: payloadOctets, at: worker.now))
+    worker.turn()
   }
 
   /// A turn that brings datagrams of the client's, `segmentOctets` long each; 0: one.
   mutating func sendDatagrams(octets: Int, segmentOctets: Int = 0) {
-    worker.receive(client.datagram(payloadOctets: octets, segmentOctets: segmentOctets))
-    worker.turn(&client)
+    worker.receive(worker.client.datagram(payloadOctets: octets, segmentOctets: segmentOctets))
+    worker.turn()
   }
 
   /// A turn in which the target has room, and something to say if `readable`.
   mutating func wake(readable: Bool = true) {
     worker.targetReady(worker.slot, readable: readable)
-    worker.turn(&client)
+    worker.turn()
   }
 
   /// Whether the target was given so many octets as were sent, and nothing was lost.

@@ -52,7 +52,7 @@ package struct DatagramRuns: HotPath, ~Copyable {
   private static let count = 40
   private var world = HotWorld()
 
-  package init() { world.worker.joinsDatagrams = true }
+  package init() {}
 
   package mutating func drive(packets: Int) -> Int {
     world.drive(packets: packets, each: Self.count) { world in
@@ -79,9 +79,9 @@ package struct Connections: HotPath, ~Copyable {
 
   package mutating func drive(packets: Int) -> Int {
     world.drive(packets: packets, each: Self.packetsEach) { world in
-      world.client.restart()
+      world.worker.client.restart()
       world.worker.finishes = false
-      world.worker.connect(&world.client)
+      world.worker.connect()
       world.send(.pushed, payloadOctets: 1)
       world.worker.finishes = true
       world.wake()
@@ -126,8 +126,8 @@ package struct Echoes: HotPath, ~Copyable {
 
   package mutating func drive(packets: Int) -> Int {
     world.drive(packets: packets, microseconds: 2000) { world in
-      world.worker.receive(world.client.echoRequest())
-      world.worker.turn(&world.client)
+      world.worker.receive(world.worker.client.echoRequest())
+      world.worker.turn()
       world.sent += 1
     }
   }

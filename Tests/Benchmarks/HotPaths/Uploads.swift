@@ -36,11 +36,11 @@ package struct UploadOfSegments: HotPath, ~Copyable {
   package mutating func drive(packets: Int) -> Int {
     world.drive(packets: packets, each: Self.batch) { world in
       for index in 0..<Self.batch {
-        let frame = world.client.segment(
+        let frame = world.worker.client.segment(
           .ack, payloadOctets: Client.segmentOctets, isVerified: false, at: world.worker.now)
         world.worker.receive(frames.keep(frame, at: index))
       }
-      world.worker.turn(&world.client)
+      world.worker.turn()
       world.sent += Self.batch * Client.segmentOctets
     }
   }
@@ -80,12 +80,12 @@ package struct UploadWithGaps: HotPath, ~Copyable {
   package mutating func drive(packets: Int) -> Int {
     world.drive(packets: packets, each: 2) { world in
       let segment = Client.segmentOctets
-      let ahead = world.client.sequence + segment
+      let ahead = world.worker.client.sequence + segment
       world.worker.receive(
-        world.client.stray(.ack, at: ahead, payloadOctets: segment, at: world.worker.now))
-      world.worker.turn(&world.client)
+        world.worker.client.stray(.ack, at: ahead, payloadOctets: segment, at: world.worker.now))
+      world.worker.turn()
       world.send(.ack, payloadOctets: segment)
-      world.client.sequence = world.client.sequence + segment
+      world.worker.client.sequence = world.worker.client.sequence + segment
       world.sent += 2 * segment
     }
   }

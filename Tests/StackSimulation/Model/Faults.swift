@@ -3,7 +3,7 @@
 
 package enum Fault: String, CaseIterable, Sendable {
   case acknowledgesEarly, acknowledgesBackwards, takesWindowBack, flipsPayload, dropsTakenOctet
-  case inflatesClientWindow, oversizesSegments, losesFinish, ignoresDeadlines, keepsSlices
+  case inflatesClientWindow, oversizesSegments, losesFinish, ignoresDeadlines
   case answersEarly, shiftsSequence, forgetsSocketEvents
   /// Several workers, each of which takes whatever its queue brings for its own.
   case ignoresHomes
@@ -39,7 +39,7 @@ package enum Fault: String, CaseIterable, Sendable {
             piece.put16(UInt16(piece.count - 40), 4)
           }
         }
-      case .inflatesClientWindow, .dropsTakenOctet, .ignoresDeadlines, .keepsSlices, .answersEarly,
+      case .inflatesClientWindow, .dropsTakenOctet, .ignoresDeadlines, .answersEarly,
         .forgetsSocketEvents, .ignoresHomes:
         break
       }

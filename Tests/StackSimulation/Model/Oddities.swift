@@ -21,7 +21,7 @@ struct Oddities {
   var reneges = 0
   /// A block tells of what did not arrive, or of nothing that makes sense.
   var liesInBlocks = 0
-  /// Blocks tell of single octets of what has arrived.
+  /// Blocks tell of single octets of what has arrived, in many acknowledgements at once.
   var cutsBlocks = false
   /// What lies in a gap is acknowledged as if it had arrived.
   var jumpsGaps = 0
@@ -75,7 +75,8 @@ extension Oddities {
     repeatsAcknowledgments = some(&dice, 15, 1_000...60_000)
     reneges = some(&dice, 20, 1_000...60_000)
     liesInBlocks = some(&dice, 15, 1_000...30_000)
-    cutsBlocks = reneges % 5 == 4  // no throw of its own: seeds mean what they meant
+    // No throw of its own: seeds mean what they meant.
+    cutsBlocks = reneges % 5 == 4 || repeatsAcknowledgments % 4 == 1
     jumpsGaps = some(&dice, 10, 5_000...100_000)
     acknowledgesUnsent = some(&dice, 10, 500...20_000)
     skipsStamps = some(&dice, 10, 1_000...40_000)

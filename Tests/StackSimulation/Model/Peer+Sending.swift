@@ -112,8 +112,10 @@ extension Peer {
     }
     if acknowledgeNow {
       divideAcknowledgment(at: now)
-      let segment = dressed(min(highest, max(edge, acknowledged)), 0, at: now)
-      emit(segment, offset: 0, octets: 0)
+      let cuts = plan.oddities.cutsBlocks && !ahead.isEmpty ? 48 : 1
+      for _ in 0..<cuts {
+        emit(dressed(min(highest, max(edge, acknowledged)), 0, at: now), offset: 0, octets: 0)
+      }
       repeatAcknowledgment()
     }
     if phase == .open { misbehave(at: now) }

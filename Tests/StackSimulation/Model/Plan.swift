@@ -1,4 +1,5 @@
 import Primitives
+import Stack
 
 // What a seed decides before anything happens: the link, the stack's settings, each flow's life.
 
@@ -120,6 +121,7 @@ package struct Plan {
   var turnTime = Interval.microseconds(20)
   var wakeJitter = Interval.microseconds(50)
   var turnPackets = 256
+  var budget = TurnBudget()
   var usesNewReno = false
   /// The device cuts super-packets that carry CWR.
   var offloadsECN = true
@@ -147,9 +149,19 @@ extension Plan {
     self.init(strange: seed)
     addNotification(seed)
     addVigilance(seed)
+    addThrift(seed)
   }
 
-  /// Without ECN, keep-alive and flows that are cut for their memory.
+  /// Turns that may read and dial little.
+  private mutating func addThrift(_ seed: UInt64) {
+    var dice = Dice(seed ^ 0x7417_F700_0000_0001)
+    guard dice.percent(25) else { return }
+    budget.flowOctets = dice.scaled(1000...100_000)
+    budget.octets = dice.scaled(1...200_000)
+    budget.dials = dice.within(1...3)
+  }
+
+  /// Without ECN, keep-alive, flows that are cut for their memory, and short turns.
   package init(strange seed: UInt64) {
     self.init(plain: seed)
     addStrangeness(seed)

@@ -115,7 +115,6 @@ package final class Simulation {
     eventLimit += 500_000
     for worker in workers {
       worker.ignoresDeadlines = fault == .ignoresDeadlines
-      worker.skipsSettling = fault == .keepsSlices
       worker.answersEarly = fault == .answersEarly
       worker.forgetsEvents = fault == .forgetsSocketEvents
       worker.wire = { [unowned self] in try leaves($0) }

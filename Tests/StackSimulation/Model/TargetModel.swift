@@ -1,4 +1,5 @@
 import Primitives
+import Stack
 import Wire
 
 // The target side: a kernel socket as the worker sees it, and the server behind it.
@@ -151,16 +152,12 @@ final class TargetModel {
   var isReadable: Bool { read < said || saidAll || hasReset }
   var hasHungUp: Bool { saidAll || hasReset }
 
-  enum Answer {
-    case octets(Int)
-    case wouldBlock, endOfStream, failed
-  }
-
-  func send(_ slices: UnsafeBufferPointer<Slice>, at now: MonotonicInstant) throws -> Answer {
+  func send(_ slices: UnsafeBufferPointer<Slice>, at now: MonotonicInstant) throws -> SocketTransfer
+  {
     if isFinished { throw Violation("flow \(flow): a write after the shutdown") }
     if hasReset {
       errorTold = true
-      return .failed
+      return .failed(lost: false)
     }
     var room = plan.bufferOctets + extraOctets - (taken - consumed)
     guard room > 0 else {
@@ -199,10 +196,10 @@ final class TargetModel {
     }
   }
 
-  func receive(_ slices: UnsafeBufferPointer<Slice>) -> Answer {
+  func receive(_ slices: UnsafeBufferPointer<Slice>) -> SocketTransfer {
     guard read < said else {
       // A socket tells its error once; after that it is at its end.
-      if hasReset, !errorTold { return .failed }
+      if hasReset, !errorTold { return .failed(lost: false) }
       if hasReset { return .endOfStream }
       return saidAll ? .endOfStream : .wouldBlock
     }

@@ -6,14 +6,13 @@ import Steering
 import TCP
 import Wire
 
-// The worker's loop around the stack, step by step as the daemon's does it, with simulated sockets.
+// A worker with simulated sockets, which makes the daemon's passes.
 //
 // What the daemon hands to the device goes to `wire`; what lies in the read arena is overwritten once
 // the first pass is over, so that a slice that outlives its turn carries rubbish. With several workers, each
 // reads what the device gave it, and hands to the others what is theirs.
 
-final class Worker {
-  static let readBudget = 256 * 1024
+final class Worker: StackOwner {
   static let slicesMax = 256
   static let arenaOctets = 2 << 20
   /// Frames that others may leave.
@@ -29,7 +28,7 @@ final class Worker {
   private var sockets: [TargetModel?]
   private var dialled: [TargetModel] = []
   private let arena: UnsafeMutableRawPointer
-  private let slices: UnsafeMutableBufferPointer<Slice>
+  let slices: UnsafeMutableBufferPointer<Slice>
   private let packetsPerTurn: Int
   var now: MonotonicInstant
   /// Takes a frame for the wire: virtio-net header and packet.
@@ -43,12 +42,15 @@ final class Worker {
   /// Anything that happened in this turn.
   private(set) var activity = 0
   var ignoresDeadlines = false
-  var skipsSettling = false
   var answersEarly = false
   var forgetsEvents = false
   /// So many turns, and the device's queue has overflowed once more; 0: never.
   private let turnsBetweenOverflows: Int
   private var turns = 0
+  /// Octets of the arena that this turn's packets lie in.
+  private var used = 0
+  /// What a check found within the turn.
+  private var violation: (any Error)?
   /// Endpoints sleep after each turn that lets them, which nobody may notice.
   private let sleeps: Bool
 
@@ -77,6 +79,7 @@ final class Worker {
     settings.timeWait = plan.timeWait
     settings.idleBeforeCut = plan.idleBeforeCut
     settings.offloadsECN = plan.offloadsECN
+    settings.budget = plan.budget
     settings.steering = steering
     settings.worker = number
     let rule = ForwardRule(
@@ -122,13 +125,16 @@ final class Worker {
     if turnsBetweenOverflows > 0, turns % turnsBetweenOverflows == 0 {
       stack.deviceOverflowed(at: now)
     }
-    let used = try takeOver(into: try readDevice())
+    used = try takeOver(into: try readDevice())
     if !ignoresDeadlines, let due = stack.nextDeadline(), due <= now {
       stack.handleDeadlines(at: now)
     }
-    try targetPass()
-    memset(arena, 0xDB, used)
-    try clientPass()
+    var owner = self
+    let dials = dialled.count
+    owner.serve()
+    // The next turn is due at once. Where nothing comes in between, it takes no time.
+    if dialled.count > dials, stack.requestCount > 0 { owner.serve() }
+    if let violation { throw violation }
     dialled.removeAll { $0.isClosed }
     if watchesMemory { noteKept() }
     if sleeps { stack.putEndpointsToSleep() }
@@ -175,7 +181,7 @@ final class Worker {
       if !isAlone, stack.strays.isEmpty { _ = reads(given, flow) }
       stack.forgetStrays()
       used += (given.count + 63) & ~63
-      if stack.frames.count > FrameQueue.framesMax / 2 { try drainFrames() }
+      if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
     }
     activity += count
     inbox.removeFirst(count)
@@ -192,7 +198,7 @@ final class Worker {
       stack.takeOver(place(frame, at: used), wasFragmented: false, at: now)
       guard stack.strays.isEmpty else { throw Violation("a packet is handed over twice") }
       used += (frame.count + 63) & ~63
-      if stack.frames.count > FrameQueue.framesMax / 2 { try drainFrames() }
+      if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
     }
     activity += count
     handed.removeFirst(count)
@@ -208,152 +214,92 @@ final class Worker {
     return UnsafeRawBufferPointer(start: arena + offset, count: frame.count)
   }
 
-  private func drainFrames() throws {
-    for index in 0..<stack.frames.count {
-      var frame: [UInt8] = []
-      for slice in stack.frames.slices(of: index) {
-        frame.append(contentsOf: UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
-      }
-      activity += 1
-      try wire(frame)
-    }
-    stack.frames.removeAll()
+  // MARK: The owner's part
+
+  private func drain() {
+    var owner = self
+    owner.drainFrames()
   }
 
-  private func targetPass() throws {
-    var position = 0
-    while position < stack.requestCount {
-      let slot = stack.request(at: position)
-      position += 1
-      while !stack.take(.dial, of: slot).isEmpty { try dial(slot) }
-      if !stack.take(.upload, of: slot).isEmpty { try upload(slot) }
-      if !stack.take(.relieveTarget, of: slot).isEmpty { try relieve(slot) }
-      if !stack.take(.finishTarget, of: slot).isEmpty { finishTarget(slot) }
+  /// Notes the first violation, for the end of the turn.
+  private func noting<Result>(_ otherwise: Result, _ body: () throws -> Result) -> Result {
+    do {
+      return try body()
+    } catch {
+      if violation == nil { violation = error }
+      return otherwise
     }
-    if !skipsSettling { stack.endTargetPass() }
   }
 
-  private func clientPass() throws {
-    if !stack.frames.isEmpty { try drainFrames() }
-    for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
-      if !stack.take(.read, of: slot).isEmpty { try download(slot) }
-      if !stack.take(.transmit, of: slot).isEmpty { try transmit(slot) }
-      if !stack.take(.finishTarget, of: slot).isEmpty {
-        finishTarget(slot)
-        try transmit(slot)
-      }
-      if !stack.take(.resetClient, of: slot).isEmpty {
-        while !stack.resetClient(slot) { try drainFrames() }
-      }
-      if let why = stack.takeEnd(slot) {
-        try ends(stack.flowView(slot, at: now).tuple.clientPort, why)
-      }
-      let end = stack.take([.closeTarget, .resetTarget, .release], of: slot)
-      if !end.isDisjoint(with: [.closeTarget, .resetTarget]) {
-        closeTarget(slot, abort: end.contains(.resetTarget))
-      }
-      if end.contains(.release) {
-        activity += 1
-        closeTarget(slot, abort: false)
-        stack.release(slot)
-      }
-      stack.endRequest(released: end.contains(.release))
+  func write(_ frame: UnsafeBufferPointer<Slice>) {
+    var octets: [UInt8] = []
+    for slice in frame {
+      octets.append(contentsOf: UnsafeRawBufferPointer(start: slice.base, count: slice.octets))
     }
-    if !stack.frames.isEmpty { try drainFrames() }
+    activity += 1
+    noting(()) { try wire(octets) }
   }
 
-  private func dial(_ slot: UInt32) throws {
-    closeTarget(slot, abort: false)
+  func readBuffersAreFree() { memset(arena, 0xDB, used) }
+
+  func openSocket(_ slot: UInt32) -> SocketOpening {
     activity += 1
     let port = stack.flowView(slot, at: now).tuple.clientPort
-    guard let target = try openTarget(port) else {
-      stack.dialed(slot, failure: .exhausted, at: now)
-      return
-    }
+    guard let target = noting(nil, { try openTarget(port) }) else { return .failed(.exhausted) }
     sockets[Int(slot)] = target
     dialled.append(target)
     target.dial(at: now)
-    stack.opened(slot, connected: target.isConnected || answersEarly, at: now)
+    return target.isConnected || answersEarly ? .connected : .connecting
   }
 
-  private func closeTarget(_ slot: UInt32, abort: Bool) {
-    guard stack.hasSocket(slot) else { return }
+  func closeSocket(_ slot: UInt32, abort: Bool) {
     activity += 1
     sockets[Int(slot)]?.close(abort: abort)
     sockets[Int(slot)] = nil
-    stack.closed(slot)
   }
 
-  private func finishTarget(_ slot: UInt32) {
+  func ended(_ slot: UInt32, _ why: FlowEnd) {
     activity += 1
-    if stack.hasSocket(slot) { sockets[Int(slot)]?.shutdownWrite(at: now) }
-    stack.targetFinishTold(slot, at: now)
+    let port = stack.flowView(slot, at: now).tuple.clientPort
+    noting(()) { try ends(port, why) }
   }
 
-  private func upload(_ slot: UInt32) throws {
-    while true {
-      let (count, octets) = stack.gather(slot, into: slices)
-      guard count > 0, let socket = sockets[Int(slot)] else { return }
-      let gather = UnsafeBufferPointer(rebasing: slices[..<count])
-      switch try socket.send(gather, at: now) {
-      case .octets(let sent):
-        activity += 1
-        stack.uploaded(slot, octets: sent, more: sent == octets, at: now)
-        if sent < octets || count < slices.count { return }
-      case .wouldBlock, .endOfStream:
-        stack.uploaded(slot, octets: 0, more: false, at: now)
-        return
-      case .failed:
-        activity += 1
-        stack.targetWriteFailed(slot, at: now)
-        return
-      }
-    }
+  func send(_ slot: UInt32, _ gather: UnsafeBufferPointer<Slice>) -> SocketTransfer {
+    guard let socket = sockets[Int(slot)] else { return .wouldBlock }
+    let answer = noting(.wouldBlock) { try socket.send(gather, at: now) }
+    if answer != .wouldBlock { activity += 1 }
+    return answer
+  }
+
+  func receive(_ slot: UInt32, into scatter: UnsafeBufferPointer<Slice>) -> SocketTransfer {
+    activity += 1
+    return sockets[Int(slot)]?.receive(scatter) ?? .wouldBlock
+  }
+
+  func shutdownSocket(_ slot: UInt32) {
+    activity += 1
+    sockets[Int(slot)]?.shutdownWrite(at: now)
   }
 
   /// The target's socket takes what is kept, as a kernel's does when it is told to.
-  private func relieve(_ slot: UInt32) throws {
-    let octets = stack.beginRelief(slot)
-    guard octets > 0 else { return }
+  func raiseSendBound(_ slot: UInt32, by octets: Int) -> Bool {
     if relievesTargets { sockets[Int(slot)]?.buffersMore(octets) }
-    try upload(slot)
+    return relievesTargets
+  }
+
+  func restoreSendBound(_ slot: UInt32) -> Bool {
     if relievesTargets { sockets[Int(slot)]?.buffersMore(0) }
-    stack.endRelief(slot, wasRaised: relievesTargets)
+    return true
   }
 
-  private func download(_ slot: UInt32) throws {
-    var budget = Self.readBudget
-    while budget > 0, stack.hasSocket(slot), let socket = sockets[Int(slot)] {
-      let count = stack.openRoom(slot, limit: budget, slices: slices)
-      guard count > 0 else { break }
-      let scatter = UnsafeBufferPointer(rebasing: slices[..<count])
-      let room = scatter.reduce(0) { $0 + $1.octets }
-      activity += 1
-      switch socket.receive(scatter) {
-      case .octets(let octets):
-        stack.downloaded(slot, octets: octets, more: octets == room, at: now)
-        budget -= octets
-        if octets < room, !stack.readsToEnd(slot) { budget = -1 }
-      case .wouldBlock:
-        stack.downloaded(slot, octets: 0, more: false, at: now)
-        stack.drained(slot)
-        budget = -1
-      case .endOfStream:
-        stack.targetFinished(slot, at: now)
-        budget = -1
-      case .failed:
-        stack.downloaded(slot, octets: 0, more: false, at: now)
-        stack.targetFailed(slot, at: now)
-        budget = -1
-      }
-    }
-    try transmit(slot)
-    if budget == 0 { stack.readLater(slot) }
-  }
-
-  private func transmit(_ slot: UInt32) throws {
-    while !stack.transmit(slot, at: now) { try drainFrames() }
-    if !stack.frames.isEmpty { try drainFrames() }
+  // There are no sessions.
+  func permitFragments(_ slot: UInt32) {}
+  func putDatagrams(
+    _ slot: UInt32, _ slice: Slice, segmentOctets: Int, joinedUpTo longest: Int
+  ) {}
+  func sendDatagrams(_ slot: UInt32) {}
+  func receiveDatagrams(_ slot: UInt32, atMost messages: Int) -> DatagramTransfer { .wouldBlock }
+  func message(_ index: Int) -> (slice: Slice, run: DatagramRun) {
+    (Slice(nil, 0), DatagramRun(0))
   }
 }

@@ -14,8 +14,7 @@ import Testing
   }
 
   static let plain = [
-    Case(seed: 236, what: "a FIN behind data that fill the window lay beyond it"),
-    Case(seed: 593, what: "the same"),
+    Case(seed: 593, what: "a FIN behind data that fill the window lay beyond it"),
     Case(seed: 592, what: "an old segment's new acknowledgement moved the window's edge unseen"),
     Case(seed: 1173, what: "the same"),
     Case(seed: 180, what: "an acknowledgement behind a FIN beyond the window lay beyond it too"),
