@@ -91,6 +91,8 @@ struct FlowMarks: FlagSet, BitwiseCopyable {
   static let fragmentsTold = FlowMarks(rawValue: 8192)
   /// Rests in TIME-WAIT.
   static let timeWait = FlowMarks(rawValue: 256)
+  /// The target said more than a chunk when it was read last.
+  static let saysMuch = FlowMarks(rawValue: 32768)
 }
 
 /// Two cache lines: fields of one size stand together, so that nothing is lost between them.

@@ -12,9 +12,11 @@ extension Stack {
   func path(_ tuple: FiveTuple) -> TCPPath {
     TCPPath(
       tuple: tuple, checksum: settings.offloadsChecksum ? .offloaded : .computed,
-      burstOctets: settings.offloadsSegmentation ? Self.burstOctets : 0,
-      cutsReduced: settings.offloadsECN)
+      burstOctets: burstOctets, cutsReduced: settings.offloadsECN)
   }
+
+  /// Payload of a super-packet at most; 0 where the device takes none.
+  var burstOctets: Int { settings.offloadsSegmentation ? Self.burstOctets : 0 }
 
   mutating func tcpArrives(_ arrival: Arrival, _ header: TCPHeader, at now: MonotonicInstant) {
     let ip = arrival.packet.ip

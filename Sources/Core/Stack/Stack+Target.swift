@@ -203,6 +203,30 @@ extension Stack {
 
   // MARK: Download
 
+  /// Octets that the flow may read from its target in a turn: in whole frames, or a small one would end
+  /// each turn's.
+  @usableFromInline package mutating func readPart(_ slot: UInt32, at now: MonotonicInstant) -> Int {
+    let isAlone = memory.company.isAlone(at: now)
+    let part = isAlone ? budget.flowOctets * budget.partsAlone : budget.flowOctets
+    let frame = endpoints[slot].send.frameOctets(burstOctets: burstOctets)
+    return part < frame ? part : part - part % frame
+  }
+
+  /// Room for a turn's first receive: a target that said little last time is given little, since room
+  /// costs something, used or not.
+  @usableFromInline package func firstRoom(_ slot: UInt32, of part: Int) -> Int {
+    flows[slot].marks.contains(.saysMuch) ? part : min(part, ChunkPool.chunkOctets)
+  }
+
+  /// A turn read so many octets of the target.
+  @usableFromInline package mutating func noteRead(_ slot: UInt32, octets: Int) {
+    if octets > ChunkPool.chunkOctets {
+      flows[slot].marks.insert(.saysMuch)
+    } else {
+      flows[slot].marks.remove(.saysMuch)
+    }
+  }
+
   /// Opens room for what the target says, at most `limit` octets; 0 slices when the client's buffer is
   /// full or there is nothing to read.
   @usableFromInline package mutating func openRoom(

@@ -37,33 +37,41 @@ extension StackOwner where Self: ~Copyable {
 
   /// Until the target has no more to say, the client's buffer is full, or the flow's part is read.
   @inlinable @inline(never) mutating func download(_ slot: UInt32) {
-    var budget = stack.budget.flowOctets
-    while budget > 0, stack.hasSocket(slot) {
-      let count = stack.openRoom(slot, limit: budget, slices: slices)
-      guard count > 0 else { break }
+    let part = stack.readPart(slot, at: now)
+    var read = 0
+    var limit = stack.firstRoom(slot, of: part)
+    var goesOn = true
+    while goesOn, read < part, stack.hasSocket(slot) {
+      let count = stack.openRoom(slot, limit: limit, slices: slices)
+      guard count > 0 else {
+        goesOn = false
+        break
+      }
       var room = 0
       for index in 0..<count { room += slices[index].octets }
       switch receive(slot, into: UnsafeBufferPointer(rebasing: slices[..<count])) {
       case .octets(let octets):
         stack.downloaded(slot, octets: octets, more: octets == room, at: now)
-        budget -= octets
+        read += octets
         stack.readBudget -= octets
-        if octets < room, !stack.readsToEnd(slot) { budget = -1 }
+        limit = part - read
+        if octets < room, !stack.readsToEnd(slot) { goesOn = false }
       case .wouldBlock:
         stack.downloaded(slot, octets: 0, more: false, at: now)
         stack.drained(slot)
-        budget = -1
+        goesOn = false
       case .endOfStream:
         stack.targetFinished(slot, at: now)
-        budget = -1
+        goesOn = false
       case .failed(let lost):
         stack.downloaded(slot, octets: 0, more: false, at: now)
         stack.targetFailed(slot, lost: lost, at: now)
-        budget = -1
+        goesOn = false
       }
     }
+    stack.noteRead(slot, octets: read)
     transmit(slot)
-    if budget == 0 { stack.readLater(slot) }
+    if goesOn, read == part { stack.readLater(slot) }
   }
 
   @inlinable @inline(never) mutating func transmit(_ slot: UInt32) {

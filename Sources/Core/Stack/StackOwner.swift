@@ -106,8 +106,10 @@ import Wire
 /// What a turn may spend. No flow may take more than its part, nor may all together: the device, timers
 /// and messages do not wait for longer.
 @usableFromInline package struct TurnBudget: BitwiseCopyable, Sendable {
-  /// Octets that one flow may read from its target.
+  /// Octets that one flow may read from its target, in whole frames if it can be.
   @usableFromInline package var flowOctets = 256 * 1024
+  /// Such parts of a flow that is alone (`Company`), for which nobody waits.
+  @usableFromInline package var partsAlone = 4
   /// Messages that one session may read from its target, one receive more or less; a run that does not
   /// go to the device as one counts as its datagrams.
   @usableFromInline package var sessionMessages = 128

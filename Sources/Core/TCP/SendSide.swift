@@ -203,7 +203,7 @@ package struct SendSide: BitwiseCopyable {
   ) -> Burst? {
     if segmentOctets < segmentSize.octetsMax { raiseSegmentSizeIfDue(at: now) }
     let mss = Int(segmentOctets)
-    var frameMax = self.frameMax(burstOctets: burstOctets)
+    var frameMax = frameOctets(burstOctets: burstOctets)
     if let burst = nextLost(
       frameMax: frameMax, burstOctets: burstOctets, at: now, memory: &memory)
     {
@@ -275,10 +275,10 @@ package struct SendSide: BitwiseCopyable {
       tellsReduced: tellsReduced)
   }
 
-  /// Octets of a super-packet. The network drops one whole, and the peer acknowledges one whole: once
+  /// Octets of a frame, which is one segment or a super-packet. The network drops one whole, and the peer acknowledges one whole: once
   /// something was lost, a window goes out in several, so that what is lost is seen by what is not, and
   /// the loss of a lone acknowledgement stops nothing.
-  private func frameMax(burstOctets: Int) -> Int {
+  package func frameOctets(burstOctets: Int) -> Int {
     let mss = Int(segmentOctets)
     var octets = burstOctets
     if congestion.threshold != .max {
