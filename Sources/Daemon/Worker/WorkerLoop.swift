@@ -36,10 +36,12 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
-  /// Payload memory that stays with an idle worker.
-  static let spareOctetsMax = 128 << 10
-  /// Between two times that such memory goes back to the kernel.
-  static let releasePause = Interval.milliseconds(250)
+  /// Payload memory that stays with a worker when nothing has come for so long,
+  static let spareOctetsIdle = 128 << 10
+  static let idlePause = Interval.milliseconds(250)
+  /// and with one that is busy; what is more goes back to the kernel, at most so often.
+  static let spareOctetsBusy = 8 << 20
+  static let releasePause = Interval.seconds(1)
 
   static let deviceToken = UInt64.max
   static let mailboxToken = UInt64.max - 1
@@ -83,6 +85,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   private var fellBehind = MonotonicInstant.zero
   /// When spare memory went back last.
   private var releasedAt = MonotonicInstant.zero
+  private var somethingCameAt = MonotonicInstant.zero
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
@@ -173,6 +176,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
+    if count > 0 || busy { somethingCameAt = now }
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -189,7 +193,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if let due = stack.nextDeadline(), due <= now { stack.handleDeadlines(at: now) }
     serve()
     if !stack.turnedAway.isEmpty { logTurnedAway() }
-    if stack.spareOctets >= Self.spareOctetsMax, releasedAt + Self.releasePause <= now {
+    if let due = spareReleaseDue(), due <= now {
       releaseSpare()
     }
   }
@@ -197,8 +201,16 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// The stack's, or that by which spare memory is to go back, once.
   private mutating func nextDeadline() -> MonotonicInstant? {
     let deadline = stack.nextDeadline()
-    guard stack.spareOctets >= Self.spareOctetsMax else { return deadline }
-    return min(releasedAt + Self.releasePause, deadline ?? .distantFuture)
+    guard let due = spareReleaseDue() else { return deadline }
+    return min(due, deadline ?? .distantFuture)
+  }
+
+  /// When the memory that no flow keeps is to go back to the kernel.
+  private func spareReleaseDue() -> MonotonicInstant? {
+    let spare = stack.spareOctets
+    guard spare >= Self.spareOctetsIdle else { return nil }
+    let idle = somethingCameAt + Self.idlePause
+    return spare < Self.spareOctetsBusy ? idle : min(idle, releasedAt + Self.releasePause)
   }
 
   /// Nothing is kept for any flow, and much was: that memory need not stay with the process.
