@@ -179,7 +179,7 @@ struct TurnTests {
   @Test("a session reads so many octets in a turn, one receive more or less")
   func sessionOctets() throws {
     let world = World(rules: [rule("dns", .udp, ports: PortRange(53))]) {
-      $0.budget.sessionMessages = 1
+      // Two datagrams: those of the first receive, since the device takes no runs.
       $0.budget.sessionOctets = 2000
     }
     world.send(udpPacket(payload: [1]))
@@ -189,7 +189,7 @@ struct TurnTests {
     world.stack.targetReady(
       slot, readable: true, writable: false, readToEnd: false, at: world.now)
     world.turnOnce()
-    #expect(world.sockets[slot]?.sayingDatagrams.count == 2)
+    #expect(world.sockets[slot]?.sayingDatagrams.count == 1)
     world.turn()
     #expect(world.take().count == 3)
   }

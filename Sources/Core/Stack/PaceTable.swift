@@ -34,6 +34,10 @@ struct PaceTable: ~Copyable {
 
   /// All flows are going to be looked at, as somebody lacks memory. When they were not for longer than
   /// `lull`, nobody did meanwhile, and goals from before count no more.
+  ///
+  /// Two shortages with less between them count as one. They cannot be told apart: while one lasts, the
+  /// next look comes when another flow comes of age, and may be late. Nor need they be: a flow is judged by
+  /// all that it has moved until now, the time in between included, as if memory had been short throughout.
   mutating func beginWalk(at now: MonotonicInstant, lull: Interval) {
     if now > lastWalkAt + lull { shortSince = now }
     lastWalkAt = now
