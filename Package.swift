@@ -134,7 +134,9 @@ let package = Package(
       linkerSettings: [.unsafeFlags(counted.flatMap { ["-Xlinker", "--wrap=\($0)"] })]),
     .executableTarget(
       name: "portferry-scaling",
-      dependencies: ["Configuration", "Kernel", "Primitives", "Stack", "Steering", "Wire"],
+      dependencies: [
+        "Configuration", "HotPaths", "Kernel", "Primitives", "Stack", "Steering", "Wire",
+      ],
       path: "Tests/Scaling", swiftSettings: settings),
     .target(
       name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
@@ -161,7 +163,9 @@ let package = Package(
       path: "Tests/StackSimulation/Tests", swiftSettings: settings),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
     tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
-    tests("WorkerTests", ["Worker", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
+    tests(
+      "WorkerTests",
+      ["Worker", "Configuration", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
     tests(
       "ControlTests",
       ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),

@@ -31,7 +31,8 @@ package struct HotWorker: ~Copyable {
   private let slices: UnsafeMutableBufferPointer<Slice>
   private let scratch: UnsafeMutableRawPointer
 
-  init(offloads: Bool = true) {
+  /// - Parameter rules: those of several workers; nil: one that leads where the client wants to go.
+  init(offloads: Bool = true, rules: RuleSet? = nil) {
     var settings = StackSettings(
       mtu: 1500, maxFlows: 4096, unmatched: .drop, drainTimeout: .seconds(30),
       seed: (0x0123_4567_89AB_CDEF, 42), offloadsSegmentation: offloads, offloadsChecksum: offloads)
@@ -41,7 +42,7 @@ package struct HotWorker: ~Copyable {
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(80))],
       target: Target(host: .original, port: .same))
-    stack = Stack(settings: settings, rules: [rule], at: now)
+    stack = Stack(settings: settings, rules: rules ?? RuleSet([rule]), at: now)
     slices = .allocate(capacity: Self.slicesMax)
     scratch = .allocate(byteCount: 2048, alignment: 64)
     scratch.initializeMemory(as: UInt8.self, repeating: 0xA5, count: 2048)

@@ -11,13 +11,14 @@ struct HotWorld: ~Copyable {
   var sent = 0
 
   /// - Parameters:
-  ///   - connects: the client's connection stands.
   ///   - lossEvery: each so many frames of a target's payload one is lost; 0: none.
+  ///   - connects: the client's connection stands.
+  ///   - rules: see `HotWorker`.
   init(
     isIPv4: Bool = true, virtualPort: UInt16 = 80, offloads: Bool = true, lossEvery: Int = 0,
-    connects: Bool = false
+    connects: Bool = false, rules: RuleSet? = nil
   ) {
-    worker = HotWorker(offloads: offloads)
+    worker = HotWorker(offloads: offloads, rules: rules)
     client = Client(isIPv4: isIPv4, virtualPort: virtualPort)
     if connects { worker.connect(&client) }
     client.lossEvery = lossEvery
