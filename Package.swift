@@ -168,7 +168,9 @@ let package = Package(
       ["Worker", "Configuration", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
     tests(
       "ControlTests",
-      ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),
+      [
+        "Control", "Configuration", "Primitives", "Stack", "TestSupport", "Wire", "Worker", logging,
+      ]),
     tests(
       "SupervisorTests",
       [

@@ -140,9 +140,11 @@ package struct FlowSummary: Sendable {
 }
 
 package struct RuleSummary: Sendable {
-  package var name: String
-  package var listen: String
-  package var target: String
+  /// What it says is put into words by whoever asked, not by the worker.
+  private let rule: SharedRule
+  package var name: String { rule.rule.name }
+  package var listen: String { rule.rule.listenText }
+  package var target: String { rule.rule.targetText }
   package var activeFlows: Int
   package var acceptedTotal: UInt64
   package var refusedTotal: UInt64
@@ -152,12 +154,10 @@ package struct RuleSummary: Sendable {
   package var retired: Bool
 
   package init(
-    name: String, listen: String, target: String, activeFlows: Int, acceptedTotal: UInt64,
-    refusedTotal: UInt64, octetsUp: UInt64, octetsDown: UInt64, retired: Bool
+    _ rule: SharedRule, activeFlows: Int, acceptedTotal: UInt64, refusedTotal: UInt64,
+    octetsUp: UInt64, octetsDown: UInt64, retired: Bool
   ) {
-    self.name = name
-    self.listen = listen
-    self.target = target
+    self.rule = rule
     self.activeFlows = activeFlows
     self.acceptedTotal = acceptedTotal
     self.refusedTotal = refusedTotal

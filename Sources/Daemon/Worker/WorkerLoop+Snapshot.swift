@@ -4,7 +4,8 @@ import Primitives
 import Stack
 import Wire
 
-// What is going on, told to those who ask: collected between turns, in the worker's thread.
+// What is going on, told to those who ask: collected between turns, in the worker's thread. Of rules, which
+// may be many, only the numbers are: see `RuleSummary`.
 
 extension WorkerLoop {
   mutating func snapshot() -> WorkerSnapshot {
@@ -15,8 +16,7 @@ extension WorkerLoop {
       let figures = stack.rules.figures(slot).pointee
       rules.append(
         RuleSummary(
-          name: shared.rule.name, listen: shared.rule.listenText, target: shared.rule.targetText,
-          activeFlows: figures.active, acceptedTotal: figures.acceptedTotal,
+          shared, activeFlows: figures.active, acceptedTotal: figures.acceptedTotal,
           refusedTotal: figures.refusedTotal, octetsUp: figures.octetsUp,
           octetsDown: figures.octetsDown, retired: isRetired))
     }
