@@ -134,10 +134,12 @@ let package = Package(
       linkerSettings: [.unsafeFlags(counted.flatMap { ["-Xlinker", "--wrap=\($0)"] })]),
     .executableTarget(
       name: "portferry-scaling",
-      dependencies: ["Configuration", "Kernel", "Primitives", "Stack", "Steering", "Wire"],
+      dependencies: [
+        "Configuration", "HotPaths", "Kernel", "Primitives", "Stack", "Steering", "Wire",
+      ],
       path: "Tests/Scaling", swiftSettings: settings),
     .target(
-      name: "TestSupport", dependencies: ["Stack", "Wire"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
     tests("PrimitivesTests", ["Primitives", "TestSupport"]),
     tests("WireTests", ["Wire", "Primitives", "TestSupport"]),
@@ -161,10 +163,14 @@ let package = Package(
       path: "Tests/StackSimulation/Tests", swiftSettings: settings),
     tests("UDPTests", ["UDP", "TestSupport", "Wire", "Primitives"]),
     tests("BalancingTests", ["Balancing", "Configuration", "Wire", "Primitives"]),
-    tests("WorkerTests", ["Worker", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
+    tests(
+      "WorkerTests",
+      ["Worker", "Configuration", "Kernel", "Stack", "TestSupport", "Wire", "Primitives"]),
     tests(
       "ControlTests",
-      ["Control", "Configuration", "Primitives", "TestSupport", "Wire", "Worker", logging]),
+      [
+        "Control", "Configuration", "Primitives", "Stack", "TestSupport", "Wire", "Worker", logging,
+      ]),
     tests(
       "SupervisorTests",
       [

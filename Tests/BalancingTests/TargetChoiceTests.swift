@@ -19,10 +19,11 @@ import Wire
     attempt: Int = 0
   ) throws -> String? {
     let range = try #require(rule.listen.first).ports
-    return TargetChoice.address(
-      of: rule.target, virtual: try #require(IPAddress(virtual)),
-      resolved: try resolved.map { try #require(IPAddress($0)) }, attempt: attempt
-    ).map { $0.endpoint(port: rule.target.port(for: port, in: range)) }
+    let choice = TargetChoice(rule.target)
+    let virtual = try #require(IPAddress(virtual))
+    return try resolved.map { try #require(IPAddress($0)) }.withUnsafeBufferPointer {
+      choice.address(for: virtual, resolved: $0, attempt: attempt)
+    }.map { $0.endpoint(port: choice.port(for: port, in: range)) }
   }
 
   @Test("a literal address is tried once, whatever the client named") func address() throws {
@@ -75,7 +76,9 @@ import Wire
   @Test("a name has as many addresses as its answer, every other target one") func counts() throws {
     let addresses = try ["192.0.2.1", "192.0.2.2"].map { try #require(IPAddress($0)) }
     func count(_ host: TargetHost, _ resolved: [IPAddress]) -> Int {
-      TargetChoice.addressCount(of: Target(host: host, port: .same), resolved: resolved)
+      resolved.withUnsafeBufferPointer {
+        TargetChoice(Target(host: host, port: .same)).addressCount(resolved: $0)
+      }
     }
     #expect(count(.name("db.example"), addresses) == 2)
     #expect(count(.name("db.example"), []) == 0)

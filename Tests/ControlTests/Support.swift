@@ -1,7 +1,9 @@
 // Reports to render, and the daemon's answer to a request as an HTTP client would get it.
 
+import Configuration
 import Control
 import Primitives
+import Stack
 import TestSupport
 import Testing
 import Wire
@@ -34,10 +36,14 @@ extension StatusReport {
 
 extension RuleSummary {
   static func sample(name: String, retired: Bool = false) -> RuleSummary {
-    RuleSummary(
-      name: name, listen: "10.77.0.10:80", target: "\(name):8080", activeFlows: 1,
-      acceptedTotal: 10, refusedTotal: 2, octetsUp: 1000, octetsDown: 2_000_000,
-      retired: retired)
+    let address = IPPrefix(IPAddress(v4: 0x0A4D_000A))
+    let rule = ForwardRule(
+      name: name,
+      listen: [ListenPattern(addresses: .prefix(address), ports: PortRange(80))],
+      target: Target(host: .name(name), port: .fixed(8080)))
+    return RuleSummary(
+      SharedRule(rule), activeFlows: 1, acceptedTotal: 10, refusedTotal: 2, octetsUp: 1000,
+      octetsDown: 2_000_000, retired: retired)
   }
 }
 

@@ -33,7 +33,7 @@ final class FuzzWorker: FuzzDevice, StackOwner {
   private var received: [Int] = []
   private var offloads: Bool
   typealias Habits = (congestion: CongestionAlgorithm, keepalive: Interval?)
-  private let habits: Habits
+  let habits: Habits
   private var mtu: Int
   /// Conversations keep the segment size of the MTU at their beginning.
   private var mtuMax: Int
@@ -61,7 +61,7 @@ final class FuzzWorker: FuzzDevice, StackOwner {
     settings.worker = place?.number ?? 0
     self.place = place
     habits = (usesNewReno ? .newReno : .cubic, keepalive)
-    stack = Stack(settings: settings, rules: Self.rules(0, habits), at: now)
+    stack = Stack(settings: settings, rules: RuleSet(Self.rules(0, habits)), at: now)
     sockets = Array(repeating: nil, count: maxFlows)
     slices = .allocate(capacity: Self.slicesMax)
     said = .allocate(byteCount: Self.datagramOctetsMax, alignment: 8)
@@ -223,11 +223,12 @@ final class FuzzWorker: FuzzDevice, StackOwner {
     }
   }
 
-  /// - Parameter counts: what all workers count together, one for each rule; empty for the only one.
-  func install(_ choice: UInt8, counts: [(any SharedCount)?] = []) {
-    stack.install(
-      Self.rules(choice, habits), counts: counts, unmatched: .reject, drainTimeout: .seconds(5),
-      at: now)
+  private func install(_ choice: UInt8) {
+    install(RuleSet(Self.rules(choice, habits), after: stack.rules.set))
+  }
+
+  func install(_ rules: RuleSet) {
+    stack.install(rules, unmatched: .reject, drainTimeout: .seconds(5), at: now)
   }
 
   func plan(_ plan: DialPlan, of peer: FuzzPeer) { dialPlans[peer.index] = plan }

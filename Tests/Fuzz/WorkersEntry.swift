@@ -47,15 +47,14 @@ final class FuzzWorkers: FuzzDevice {
   /// With these keys both are the home of some clients over either family.
   private static let steering = Steering(workers: 2, seed: (1, 2))
 
-  private struct Reload {
-    var choice: UInt8
-    var counts: [PlainCount?]
-  }
-
   private let mailboxes: [FuzzMailbox]
   private let workers: [FuzzWorker]
-  private var reloads: [[Reload]] = [[], []]
-  private var counts: [PlainCount] = []
+  /// What each has yet to take.
+  private var reloads: [[RuleSet]] = [[], []]
+  /// The newest rules.
+  private var rules = RuleSet([])
+  /// All that ever counted flows.
+  private var bounded: [SharedRule] = []
   private var arrangement: UInt8 = 0
   private var framesGiven: UInt8 = 0
 
@@ -130,17 +129,16 @@ final class FuzzWorkers: FuzzDevice {
 
   /// Every worker takes a reload when its turn comes, all of them in order.
   private func reload(_ choice: UInt8) {
-    var shared: [PlainCount?] = []
-    for rule in FuzzWorker.rules(choice) {
-      let count = rule.maxConnections == nil ? nil : PlainCount()
-      if let count { counts.append(count) }
-      shared.append(count)
+    rules = RuleSet(
+      FuzzWorker.rules(choice, workers[0].habits), after: rules, counting: .inTurns)
+    for rule in rules.rules where rule.count != nil && !bounded.contains(where: { $0 === rule }) {
+      bounded.append(rule)
     }
-    for number in 0..<2 { reloads[number].append(Reload(choice: choice, counts: shared)) }
+    for number in 0..<2 { reloads[number].append(rules) }
   }
 
   private func takeReloads(_ number: Int) {
-    for reload in reloads[number] { workers[number].install(reload.choice, counts: reload.counts) }
+    for rules in reloads[number] { workers[number].install(rules) }
     reloads[number].removeAll()
   }
 
@@ -164,17 +162,18 @@ final class FuzzWorkers: FuzzDevice {
   // MARK: What holds
 
   private func check() {
-    var bounded = 0
+    var flows = 0
     for (number, worker) in workers.enumerated() {
       for view in worker.stack.flowViews(limit: 64, at: worker.now) {
         require(Self.steering.worker(of: view.tuple) == number, "a flow lives on its home")
       }
       for (index, entry) in worker.stack.rules.entries.enumerated()
       where entry?.rule.maxConnections != nil {
-        bounded += worker.stack.rules.figures(UInt32(index)).pointee.active
+        flows += worker.stack.rules.figures(UInt32(index)).pointee.active
       }
     }
-    require(counts.reduce(0) { $0 + $1.value } == bounded, "flows of bounded rules are counted")
+    let counted = bounded.reduce(0) { $0 + ($1.count?.value ?? 0) }
+    require(counted == flows, "flows of bounded rules are counted")
   }
 
   func requireEmpty() {
@@ -188,7 +187,7 @@ final class FuzzWorkers: FuzzDevice {
       worker.requireEmpty()
     }
     require(mailboxes.allSatisfy(\.isEmpty), "no mail is left")
-    require(counts.allSatisfy { $0.value == 0 }, "no flow is counted any more")
+    require(bounded.allSatisfy { $0.count?.value == 0 }, "no flow is counted any more")
   }
 }
 
@@ -207,4 +206,16 @@ final class FuzzMailbox {
     defer { handed.removeAll() }
     return handed
   }
+}
+
+extension SharedCounting {
+  /// For stacks that take turns.
+  fileprivate static let inTurns = SharedCounting(
+    load: { $0.assumingMemoryBound(to: Int.self).pointee },
+    add: { word, number in
+      let word = word.assumingMemoryBound(to: Int.self)
+      word.pointee += number
+      require(word.pointee >= 0, "no more end than began")
+      return word.pointee
+    })
 }

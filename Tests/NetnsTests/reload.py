@@ -8,7 +8,7 @@ import time
 from harness.daemon import document, wait
 from harness.namespaces import S4, V4, at, expect
 from harness.peers import MIB, ask, blocks, digest, echo_datagram, named, receive_all
-from harness.runner import case
+from harness.runner import case, figure
 
 
 def rule(name="web", port=80, target=8080, address=V4, **keys):
@@ -230,3 +230,51 @@ def hundred_reloads_in_a_row_leak_nothing(world):
         daemon.reload([rule("r%d" % number, 80 + number)])
     expect(daemon.descriptors() <= descriptors + 2, "%d descriptors, were %d", daemon.descriptors(), descriptors)
     expect(daemon.resident() - memory < 8 * MIB, "memory grew by %d KiB", (daemon.resident() - memory) // 1024)
+
+
+@case(limit=60)
+def reloads_of_twenty_thousand_rules_take_workers_little_time(world):
+    """What a worker's thread spends is shown and not judged; that no datagram is lost meanwhile is, and that memory returns."""
+    world.serve_datagrams(echo_datagram, S4, 8082)
+    session = rule("session", 82, 8082, protocol="udp")
+
+    def many(generation, changing):
+        return [session] + [rule("rule%d" % n, 1000 + n, 1 + (n + generation if n % changing == 0 else n)) for n in range(20_000)]
+
+    daemon = world.daemon([session], device={"queues": 2})
+    echoes, ends = [], threading.Event()
+
+    def ask_on():
+        with world.client.datagrams(V4, 82, timeout=5) as s:
+            while not ends.is_set():
+                s.send(b"%d" % len(echoes))
+                echoes.append(s.recv(100) == b"%d" % len(echoes))
+
+    def worked():
+        return max(int(daemon.threads("schedstat")[number].split()[0]) for number, name in daemon.threads("comm").items()
+                   if name == "ferry-worker-%d\n" % idle)
+
+    daemon.reload(many(0, 1), within=20)
+    with world.client.datagrams(V4, 82) as s:
+        s.send(b"?")
+        s.recv(100)
+        idle = 1 - int(daemon.status()["flows"][0]["worker"])
+    spent = {}
+    for name, changing in (("one", 1 << 30), ("1 in 100", 100), ("all", 1)):
+        daemon.reload(many(1, changing), within=20)
+        before = worked()
+        daemon.reload(many(2, changing), within=20)
+        spent[name] = (worked() - before) / 1e6
+    asking = threading.Thread(target=ask_on, daemon=True)
+    asking.start()
+    for generation in range(3, 5):
+        daemon.reload(many(generation, 1), within=20)
+    memory = daemon.resident()
+    for generation in range(5, 8):
+        daemon.reload(many(generation, 1), within=20)
+    ends.set()
+    asking.join(10)
+    figure("a reload takes an idle worker %s of 20 000 rules changed",
+           ", ".join("%.2f ms with %s" % (ms, name) for name, ms in spent.items()))
+    expect(not asking.is_alive() and len(echoes) > 100 and all(echoes), "no answer, or another's, after %d", len(echoes))
+    expect(daemon.resident() - memory < 32 * MIB, "memory grew by %d KiB", (daemon.resident() - memory) // 1024)

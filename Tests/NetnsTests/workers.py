@@ -16,7 +16,7 @@ import concurrency
 from harness import packets
 from harness.daemon import wait
 from harness.namespaces import C4, CLIENT, S4, TARGET, V4, VIRTUAL, at, expect
-from harness.peers import MIB, ask, echo, echo_datagram, named, receive
+from harness.peers import MIB, ask, echo, echo_datagram, named, receive, reset
 from harness.runner import BOTH, case, figure, tool_missing
 
 # The daemon's bpf(2) fails as it does without the right to load programs.
@@ -331,29 +331,16 @@ class Memory:
         return lines
 
 
-@case(limit=60)
-def workers_write_no_common_cache_line(world):
-    """The daemon's whole memory is compared before and after each worker alone carried packets."""
-    serve(world, 4)
-    daemon = world.daemon([web()], device={"queues": 3})
-    streams, sessions = crowd(world, 4, 40)
-    clients = {"%s %s" % (kind, at(C4, s.getsockname()[1])): s
-               for kind, each in (("tcp", streams), ("udp", sessions)) for s in each}
-    of = {n: [clients["%s %s" % (f["protocol"], f["client"])] for f in flows] for n, flows in homes(daemon, 80).items()}
-    expect(len(of) == 3, "a worker without flows")
-    for _ in range(3):                  # what is made once is made: windows have grown, pools are in use
-        for mine in of.values():
-            exchange_all(mine, 42_000 if mine[0].type == socket.SOCK_STREAM else 700)
-    wait(lambda: daemon.flows() == 80, 3, "flows")
-    time.sleep(2)                       # timers that the exchanges left behind run out
+def expect_nothing_common(daemon, of, work):
+    """Compares the daemon's whole memory before and after each worker alone did its work: `work(what the worker has)`."""
+    time.sleep(2)                       # timers that were left behind run out
     process, written = daemon.process.pid, {}
     before = Memory(process)
     time.sleep(1)
     idle = before.written(Memory(process))
     expect(not idle, "an idle daemon writes %d lines", len(idle))
     for number, mine in of.items():
-        for size in (7, 700, 1400):
-            exchange_all(mine, size)
+        work(mine)
         time.sleep(2)
         after = Memory(process)
         written[number], before = before.written(after), after
@@ -365,5 +352,51 @@ def workers_write_no_common_cache_line(world):
             common = written[one] & written[other]
             expect(one == other or not common, "workers %d and %d both write at %s", one, other,
                    [hex(line) for line in sorted(common)[:5]])
+
+
+@case(limit=60)
+def workers_write_no_common_cache_line(world):
+    serve(world, 4)
+    daemon = world.daemon([web()], device={"queues": 3})
+    streams, sessions = crowd(world, 4, 40)
+    clients = {"%s %s" % (kind, at(C4, s.getsockname()[1])): s
+               for kind, each in (("tcp", streams), ("udp", sessions)) for s in each}
+    of = {n: [clients["%s %s" % (f["protocol"], f["client"])] for f in flows] for n, flows in homes(daemon, 80).items()}
+    expect(len(of) == 3, "a worker without flows")
+
+    def work(mine):
+        for size in (7, 700, 1400):
+            exchange_all(mine, size)
+
+    for _ in range(3):                  # what is made once is made: windows have grown, pools are in use
+        for mine in of.values():
+            exchange_all(mine, 42_000 if mine[0].type == socket.SOCK_STREAM else 700)
+    wait(lambda: daemon.flows() == 80, 3, "flows")
+    expect_nothing_common(daemon, of, work)
     for s in streams + sessions:
         s.close()
+
+
+@case(limit=60)
+def flows_that_begin_and_end_write_no_common_cache_line(world):
+    """The rules are one memory that all workers read, and a reload gives them another."""
+    serve(world, 4)
+    rules = [web(name="a-rule-with-a-name-of-some-length")]
+    daemon = world.daemon(rules, device={"queues": 3}, daemon={"log": {"level": "notice"}})     # lines are one file's
+    streams = [world.client.connect(V4, 80, timeout=10) for _ in range(60)]
+    exchange_all(streams)
+    of = {n: [int(f["client"].rsplit(":", 1)[1]) for f in flows] for n, flows in homes(daemon, 60).items()}
+    expect(len(of) == 3 and min(map(len, of.values())) >= 8, "hardly any flows on a worker: %s", of)
+    for s in streams:                   # by resets, so that the ports are free at once
+        reset(s)
+    wait(lambda: daemon.flows() == 0, 3, "no flows")
+    daemon.reload(rules + [web(name="one-that-is-new", listen=at(V4, 82))])
+
+    def work(ports):                    # without a look at the daemon: to tell what is going on, workers write
+        for port in ports:
+            with world.client.connect(V4, 80, timeout=10, source_port=port) as s:
+                exchange_all([s])
+
+    for ports in of.values():           # what is made once is made
+        work(ports[:4])
+    expect_nothing_common(daemon, {n: ports[4:] for n, ports in of.items()}, work)

@@ -1,24 +1,84 @@
 import Configuration
+import HotPaths
 import Primitives
 import Stack
 import Steering
 import Wire
 
-// A worker without kernel: a stack of its own, and UDP clients whose datagrams their targets echo at
-// once. Everything that a datagram costs in user space is done, both ways; no system call is made.
+// Workers without kernel: stacks of their own, and clients whose targets answer at once. Everything that
+// a packet costs in user space is done, both ways; no system call is made. The rules are shared, as the
+// daemon's workers share them.
 
-struct Lane: ~Copyable {
-  static let sessions = 64
+/// A worker and its clients.
+protocol Lane: ~Copyable, SendableMetatype {
+  static var name: String { get }
+
+  /// - Parameters:
+  ///   - number: 0..<workers
+  ///   - workers: of 1 there is nothing to steer.
+  init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant)
+
+  /// - Returns: packets in and out.
+  mutating func turn(at now: MonotonicInstant) -> Int
+  mutating func install(_ rules: RuleSet, at now: MonotonicInstant)
+  /// What went wrong until now, if anything did.
+  func failure() -> String?
+}
+
+/// What all lanes share: a rule for each kind, and others, which a reload changes.
+func laneRules(generation: Int, after previous: RuleSet? = nil) -> RuleSet {
+  let echo = ForwardRule(
+    name: "datagrams that come back at once", protocols: .udp,
+    listen: [ListenPattern(addresses: .any, ports: PortRange(53))],
+    target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(53)))
+  let others = (0..<500).map { number in
+    ForwardRule(
+      name: "another rule, number \(number)",
+      listen: [ListenPattern(addresses: .any, ports: PortRange(UInt16(1000 + number)))],
+      target: Target(host: .original, port: .fixed(UInt16(1 + (number + generation) % 60_000))))
+  }
+  return RuleSet([echo, .hot()] + others, after: previous)
+}
+
+struct ConnectionLane: Lane, ~Copyable {
+  static let name = "connections that begin and end"
+  private var path: Connections
+
+  init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
+    path = Connections(rules: rules)
+  }
+
+  mutating func turn(at now: MonotonicInstant) -> Int { path.drive(packets: 100) }
+  mutating func install(_ rules: RuleSet, at now: MonotonicInstant) { path.install(rules) }
+  func failure() -> String? { path.failure() }
+}
+
+struct SessionLane: Lane, ~Copyable {
+  static let name = "sessions that begin and end"
+  private var path: Sessions
+
+  init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
+    path = Sessions(rules: rules)
+  }
+
+  mutating func turn(at now: MonotonicInstant) -> Int { path.drive(packets: 100) }
+  mutating func install(_ rules: RuleSet, at now: MonotonicInstant) { path.install(rules) }
+  func failure() -> String? { path.failure() }
+}
+
+/// Datagrams of sessions that stand.
+struct DatagramLane: Lane, ~Copyable {
+  static let name = "datagrams"
+  private static let sessions = 64
   private static let payloadOctets = 64
 
   private var stack: Stack
   private let frames: UnsafeMutablePointer<UnsafeRawBufferPointer>
   private let answer: UnsafeMutableRawPointer
 
-  /// - Parameters:
-  ///   - number: 0..<workers
-  ///   - workers: of 1 there is nothing to steer.
-  init(_ number: Int, of workers: Int, at now: MonotonicInstant) {
+  private var missing = 0
+
+  init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
     var settings = StackSettings(
       mtu: 1500, maxFlows: 1024, unmatched: .reject, drainTimeout: .seconds(1), seed: (1, 2))
     let steering = Steering(workers: workers, seed: (3, 4))
@@ -26,11 +86,7 @@ struct Lane: ~Copyable {
       settings.steering = steering
       settings.worker = number
     }
-    let rule = ForwardRule(
-      name: "echo", protocols: .udp,
-      listen: [ListenPattern(addresses: .any, ports: PortRange(53))],
-      target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(53)))
-    stack = Stack(settings: settings, rules: [rule], at: now)
+    stack = Stack(settings: settings, rules: rules, at: now)
     frames = .allocate(capacity: Self.sessions)
     answer = .allocate(byteCount: Self.payloadOctets, alignment: 64)
     answer.initializeMemory(as: UInt8.self, repeating: 7, count: Self.payloadOctets)
@@ -63,8 +119,13 @@ struct Lane: ~Copyable {
     answer.deallocate()
   }
 
+  mutating func install(_ rules: RuleSet, at now: MonotonicInstant) {
+    stack.install(rules, unmatched: .reject, drainTimeout: .seconds(1), at: now)
+  }
+
+  func failure() -> String? { missing == 0 ? nil : "\(missing) datagrams got lost" }
+
   /// A turn: a datagram of each session, and its answer.
-  /// - Returns: packets in and out; fewer than twice the sessions when something went wrong.
   mutating func turn(at now: MonotonicInstant) -> Int {
     var packets = 0
     for index in 0..<Self.sessions { stack.receive(frames[index], at: now) }
@@ -92,6 +153,7 @@ struct Lane: ~Copyable {
       stack.endRequest(released: false)
     }
     stack.frames.removeAll()
+    missing += 2 * Self.sessions - packets
     return packets
   }
 }

@@ -75,8 +75,7 @@ struct CongestionTests {
     var old = try agreed(world, isIPv4: true)
     web.congestion = .newReno
     #expect(web != rule("web"))
-    world.stack.install(
-      [web], unmatched: .reject, drainTimeout: .seconds(30), at: world.now)
+    world.install([web])
     let flight = try download(world, 40_000)
     old.acknowledgment &+= UInt32(flight.map(\.payload.count).reduce(0, +))
     old.send([.ack, .ece])

@@ -104,8 +104,7 @@ struct FlowEndTests {
 
   @Test("a reload cuts, an end stops") func cut() throws {
     let (world, _, _) = try connected([rule("web", onReload: .reset)])
-    world.stack.install(
-      [rule("web", port: 9)], unmatched: .reject, drainTimeout: .seconds(1), at: world.now)
+    world.install([rule("web", port: 9)])
     world.turn()
     #expect(world.ends == [.reloadCut])
     var next = Client(world, port: 2)

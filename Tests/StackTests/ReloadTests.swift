@@ -9,7 +9,7 @@ import Wire
 @Suite("Reload: rules are followed by name, flows keep the rule that they met")
 struct ReloadTests {
   private func install(_ rules: [ForwardRule], in world: World) {
-    world.stack.install(rules, unmatched: .reject, drainTimeout: .seconds(30), at: world.now)
+    world.install(rules)
     world.turn()
   }
 

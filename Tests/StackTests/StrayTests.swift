@@ -13,14 +13,13 @@ import Wire
   private static let steering = Steering(workers: 4, seed: (1, 2))
   private let rules = [rule("web"), rule("dns", .udp, ports: PortRange(53))]
 
-  private func world(
-    _ number: Int, rules: [ForwardRule]? = nil, counts: [(any SharedCount)?] = []
-  ) -> World {
-    World(rules: rules ?? self.rules, maxFlows: 64) { settings in
+  private func world(_ number: Int, rules: RuleSet? = nil) -> World {
+    let world = World(rules: self.rules, maxFlows: 64) { settings in
       settings.steering = Self.steering
       settings.worker = number
-      settings.counts = counts
     }
+    if let rules { world.install(rules) }
+    return world
   }
 
   private func home(port: UInt16, virtualPort: UInt16, isIPv4: Bool = true) -> Int {
@@ -145,50 +144,47 @@ import Wire
 
   @Test("max_connections counts the flows of all workers, but none that rests in TIME-WAIT")
   func sharesBound() throws {
-    let bounded = [rule("web", maxConnections: 1)]
-    let counts = [PlainCount()]
-    let (first, second) = (
-      world(0, rules: bounded, counts: counts), world(1, rules: bounded, counts: counts)
-    )
+    let bounded = RuleSet([rule("web", maxConnections: 1)], counting: .inTurns)
+    let count = try #require(bounded.rules[0].count)
+    let (first, second) = (world(0, rules: bounded), world(1, rules: bounded))
     var client = Client(first, port: try port(on: 0))
     try client.connect()
     let syn = tcpPacket(port: try port(on: 1), .syn, sequence: 1)
     second.send(syn)
     #expect(second.take().isEmpty)
     #expect(second.stack.drops[.ruleFull] == 1)
-    #expect(counts[0].value == 1)
+    #expect(count.value == 1)
     first.sockets[try #require(first.flow)]?.finishes = true
     first.socketEvent(try #require(first.flow), readable: true)
     _ = client.receive()
     client.send([.fin, .ack])
     #expect(first.stack.timeWaitCount == 1)
-    #expect(counts[0].value == 0)
+    #expect(count.value == 0)
     second.send(syn)
     #expect(second.take().map(\.tcp?.flags) == [[.syn, .ack]])
-    #expect(counts[0].value == 1)
+    #expect(count.value == 1)
     first.advance(by: .seconds(61))
     #expect(first.stack.timeWaitCount == 0)
-    #expect(counts[0].value == 1)
+    #expect(count.value == 1)
   }
 
   @Test("a rule that a reload leaves as it is keeps its count; a changed one begins anew")
   func keepsCount() throws {
-    let counts = [PlainCount(), PlainCount()]
-    let here = world(0, rules: [rule("web", maxConnections: 1)], counts: [counts[0]])
+    let here = world(0, rules: RuleSet([rule("web", maxConnections: 1)], counting: .inTurns))
     here.send(tcpPacket(port: try port(on: 0), .syn, sequence: 1))
+    let old = try #require(here.stack.rules.set.rules[0].count)
     func install(_ rule: ForwardRule) {
-      here.stack.install(
-        [rule], counts: [counts[1]], unmatched: .reject, drainTimeout: .seconds(1), at: here.now)
+      here.install(RuleSet([rule], after: here.stack.rules.set, counting: .inTurns))
     }
     install(rule("web", maxConnections: 1))
-    #expect(counts.map(\.value) == [1, 0])
+    #expect(here.stack.rules.set.rules[0].count?.value == 1)
     let other = try #require(
       (UInt16(41_000)..<42_000).first { home(port: $0, virtualPort: 80) == 0 })
     here.send(tcpPacket(port: other, .syn, sequence: 1))
     #expect(here.stack.drops[.ruleFull] == 1)
     install(rule("web", maxConnections: 2))
     here.send(tcpPacket(port: other, .syn, sequence: 1))
-    #expect(counts.map(\.value) == [1, 1])
+    #expect(here.stack.rules.set.rules[0].count?.value == 1)
+    #expect(old.value == 1)
   }
-
 }

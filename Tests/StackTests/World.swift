@@ -100,7 +100,7 @@ final class World: StackOwner {
       seed: seed, offloadsSegmentation: false, offloadsChecksum: false)
     settings.bufferOctetsMax = bufferOctets
     adjust(&settings)
-    stack = Stack(settings: settings, rules: rules, at: now)
+    stack = Stack(settings: settings, rules: RuleSet(rules), at: now)
   }
 
   deinit {

@@ -1,5 +1,6 @@
 // Packets between workers: copied, in order, bounded, and no wake-up too many or too few.
 
+import Configuration
 import Glibc
 import Kernel
 import Primitives
@@ -108,9 +109,13 @@ import Worker
   }
 }
 
-@Suite("Counts of all workers together") struct AtomicCountTests {
-  @Test("a count is never beyond its bound, whoever adds") func isExact() async {
-    let count = AtomicCount()
+@Suite("Counts of all workers together") struct SharedCountingTests {
+  @Test("a count is never beyond its bound, whoever adds") func isExact() async throws {
+    var rule = ForwardRule(
+      name: "web", listen: [], target: Target(host: .original, port: .same))
+    rule.maxConnections = 500
+    let shared = SharedRule(rule, counting: .atomic)
+    let count = try #require(shared.count)
     let added = await withTaskGroup(of: Int.self) { group in
       for _ in 0..<8 {
         group.addTask { (0..<1000).count { _ in count.add(within: 500) } }

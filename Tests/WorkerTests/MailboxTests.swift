@@ -44,6 +44,18 @@ import Worker
     #expect(mailbox.take().isEmpty)
   }
 
+  @Test("who asks whether his messages were reached hears of it when nobody reads any more")
+  func reached() throws {
+    let mailbox = try Mailbox()
+    let told = Mutex(0)
+    mailbox.post(.reached { told.withLock { $0 += 1 } })
+    #expect(told.withLock(\.self) == 0)
+    mailbox.close()
+    #expect(told.withLock(\.self) == 1)
+    mailbox.post(.reached { told.withLock { $0 += 1 } })
+    #expect(told.withLock(\.self) == 2)
+  }
+
   @Test("every kind of message keeps what it says") func kinds() throws {
     let mailbox = try Mailbox()
     let address = try #require(IPAddress("192.0.2.1"))

@@ -143,25 +143,6 @@ package struct Target: Sendable, Hashable {
     self.host = host
     self.port = port
   }
-
-  /// The address to dial for a client that named `virtual`; nil when a name must be resolved.
-  package func address(for virtual: IPAddress) -> IPAddress? {
-    switch host {
-    case .address(let address): address
-    case .name: nil
-    case .prefix(let prefix): prefix.replacingPrefix(of: virtual)
-    case .original: virtual
-    }
-  }
-
-  /// The port to dial for a client that named `port`, met by a pattern with `range`.
-  package func port(for port: UInt16, in range: PortRange) -> UInt16 {
-    switch self.port {
-    case .same: port
-    case .fixed(let fixed): fixed
-    case .shifted(let first): first &+ (port &- range.first)
-    }
-  }
 }
 
 package enum TargetHost: Sendable, Hashable {
@@ -174,12 +155,21 @@ package enum TargetHost: Sendable, Hashable {
   case original
 }
 
-package enum TargetPort: Sendable, Hashable {
+package enum TargetPort: Sendable, Hashable, BitwiseCopyable {
   /// The port that the client named.
   case same
   case fixed(UInt16)
   /// A range as long as the one listened on, beginning at `first`.
   case shifted(first: UInt16)
+
+  /// The port to dial for a client that named `port`, met by a pattern with `range`.
+  package func number(for port: UInt16, in range: PortRange) -> UInt16 {
+    switch self {
+    case .same: port
+    case .fixed(let fixed): fixed
+    case .shifted(let first): first &+ (port &- range.first)
+    }
+  }
 }
 
 extension Target: CustomStringConvertible {

@@ -1,4 +1,3 @@
-import Balancing
 import Configuration
 import Primitives
 import SocketTable
@@ -36,9 +35,8 @@ extension Stack {
     guard let socket = rules.passiveSocket(for: tuple) else { return .nobody }
     let rule = socket.rule
     guard !rules.isFull(rule) else { return .full(rule) }
-    guard let entry = rules.entries[Int(rule)] else { return .nobody }
-    let port = entry.rule.target.port(for: tuple.virtualPort, in: socket.ports)
-    guard let target = dialTarget(entry, virtual: tuple.virtual, port: port, from: 0) else {
+    let port = rules.port(rule, for: tuple.virtualPort, in: socket.ports)
+    guard let target = dialTarget(rule, virtual: tuple.virtual, port: port, from: 0) else {
       return .nowhere(rule)
     }
     return .rule(rule, target)
@@ -53,12 +51,11 @@ extension Stack {
 
   /// The first address from number `attempt` on that does not lead back to the device.
   private func dialTarget(
-    _ entry: RuleBook.Entry, virtual: IPAddress, port: UInt16, from attempt: Int
+    _ rule: UInt32, virtual: IPAddress, port: UInt16, from attempt: Int
   ) -> DialTarget? {
     var attempt = attempt
     while let number = UInt8(exactly: attempt),
-      let address = TargetChoice.address(
-        of: entry.rule.target, virtual: virtual, resolved: entry.resolved, attempt: attempt)
+      let address = rules.address(rule, virtual: virtual, attempt: attempt)
     {
       if !ownPrefixes.contains(address) {
         return DialTarget(address: address, port: port, attempt: number)
@@ -72,9 +69,8 @@ extension Stack {
   func attemptBound(_ slot: UInt32, at now: MonotonicInstant) -> MonotonicInstant {
     let flow = flows[slot]
     let end = connectBound(slot)
-    guard let entry = rules.entries[Int(flow.rule)], end > now else { return end }
-    let count = TargetChoice.addressCount(of: entry.rule.target, resolved: entry.resolved)
-    let left = max(1, count - Int(flow.attempt))
+    guard end > now else { return end }
+    let left = max(1, rules.addressCount(flow.rule) - Int(flow.attempt))
     return now + Interval(nanoseconds: (end - now).nanoseconds / Int64(left))
   }
 
@@ -91,9 +87,9 @@ extension Stack {
     if case .exhausted = failure { return false }
     let flow = flows[slot]
     guard !flow.marks.contains(.unlinked), now < connectBound(slot),
-      let entry = rules.entries[Int(flow.rule)],
       let next = dialTarget(
-        entry, virtual: flow.tuple.virtual, port: flow.targetPort, from: Int(flow.attempt) + 1)
+        flow.rule, virtual: flow.tuple.virtual, port: flow.targetPort,
+        from: Int(flow.attempt) + 1)
     else { return false }
     flows[slot].target = next.address
     flows[slot].attempt = next.attempt

@@ -9,7 +9,8 @@ import TCP
 import UDP
 import Wire
 
-// A client's packet in; packets and socket requests out. One stack per worker, which shares nothing.
+// A client's packet in; packets and socket requests out. One stack per worker, which shares nothing but
+// the rules, which are read.
 //
 // The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
 //   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
@@ -60,8 +61,6 @@ package struct StackSettings: Sendable {
   package var steering: Steering?
   /// Which of them this one is.
   package var worker = 0
-  /// What all workers count together, one for each rule of the first set; empty with one worker.
-  package var counts: [(any SharedCount)?] = []
 
   var rejectsUnmatched: Bool {
     switch unmatched {
@@ -172,7 +171,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   let capacity: Int
 
   package init(
-    settings: StackSettings, rules newRules: [ForwardRule], at now: MonotonicInstant
+    settings: StackSettings, rules newRules: RuleSet, at now: MonotonicInstant
   ) {
     self.settings = settings
     budget = settings.budget
@@ -209,8 +208,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     quotes = Slab(
       capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
     fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
-    _ = rules.install(
-      newRules, counts: settings.counts, drainTimeout: settings.drainTimeout, at: now)
+    _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
   }
 
   deinit {
@@ -237,14 +235,13 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   }
 
   /// Takes a new set of rules, all at once; running flows keep theirs.
-  /// - Parameter counts: what all workers count together, one for each rule; empty with one worker.
   package mutating func install(
-    _ newRules: [ForwardRule], counts: [(any SharedCount)?] = [], unmatched: UnmatchedPolicy,
-    drainTimeout: Interval, at now: MonotonicInstant
+    _ newRules: RuleSet, unmatched: UnmatchedPolicy, drainTimeout: Interval,
+    at now: MonotonicInstant
   ) {
     settings.unmatched = unmatched
     settings.drainTimeout = drainTimeout
-    cut(rules: rules.install(newRules, counts: counts, drainTimeout: drainTimeout, at: now))
+    cut(rules: rules.install(newRules, drainTimeout: drainTimeout, at: now))
   }
 
   /// A host name's newest answer.

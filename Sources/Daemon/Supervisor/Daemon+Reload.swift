@@ -3,7 +3,8 @@
 // The file is parsed and checked before anything changes. The device is compared with the file as it
 // is now, so that a reload also mends what others did to it. What can fail (to add device addresses and
 // routes, to set the MTU) is done first and undone on failure; handing the rules to the workers cannot
-// fail. Each worker takes the new rules in one step between two packets. Routes that only flows of
+// fail. What workers share of the rules is made here; each takes it in one step between two packets, and
+// the old is freed here when all have. Routes that only flows of
 // removed or changed rules need go when those have ended, see Daemon+Routes. A change that needs a restart
 // refuses the whole reload, so that what runs is always one file and never a mixture of two.
 
@@ -11,6 +12,7 @@ import Configuration
 import Control
 import Kernel
 import Logging
+import Stack
 import Worker
 
 extension Daemon {
@@ -74,15 +76,29 @@ extension Daemon {
   private func install(_ new: Configuration, mtu: Int?) async {
     configuration = new
     output.follow(new.daemon.log)
+    let old = rules
+    rules = RuleSet(new.forwards, after: old, counting: workers.count > 1 ? .atomic : nil)
     post(
-      .install(
-        rules: new.forwards, counts: sharedCounts(of: new, workers: workers.count),
-        unmatched: new.daemon.unmatched,
-        drainTimeout: new.daemon.drainTimeout))
+      .install(rules, unmatched: new.daemon.unmatched, drainTimeout: new.daemon.drainTimeout))
+    keepUntilTaken(old)
     if let mtu { post(.mtu(mtu)) }
     postOwnPrefixes()
     await resolver.watch(hostNames(of: new))
     await resolver.publishAll()
+  }
+
+  /// Keeps the rules that ran until now until every worker has the new ones, so that none has to free
+  /// them. A worker that hangs keeps them for ever.
+  private func keepUntilTaken(_ old: RuleSet) {
+    let workers = workers
+    Task.detached(executorPreference: executor) {
+      for worker in workers {
+        await withCheckedContinuation { continuation in
+          worker.post(.reached { continuation.resume() })
+        }
+      }
+      withExtendedLifetime(old) {}
+    }
   }
 
   private func refuse(_ why: String, _ fields: Logger.Metadata) {

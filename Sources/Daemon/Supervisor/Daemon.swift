@@ -39,6 +39,8 @@ actor Daemon {
 
   /// What runs now.
   var configuration: Configuration
+  /// Its rules as the workers have them.
+  var rules = RuleSet([])
   var reloads = StatusReport.Reloads()
   private(set) var isEnding = false
   /// What the device is to have now.
@@ -177,7 +179,7 @@ actor Daemon {
     let maxFlows = identity.flowCountMax
     var handOvers: [HandOver] = []
     if opened.steering != nil { for _ in 0..<count { handOvers.append(try HandOver()) } }
-    let counts = sharedCounts(of: configuration, workers: count)
+    rules = RuleSet(configuration.forwards, counting: count > 1 ? .atomic : nil)
     for number in 0..<count {
       let settings = WorkerSettings(
         mtu: configuration.device.mtu,
@@ -187,10 +189,10 @@ actor Daemon {
         seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
         ownAddresses: plan.addresses,
         place: opened.steering.map {
-          WorkerPlace(steering: $0, number: number, handOvers: handOvers, counts: counts)
+          WorkerPlace(steering: $0, number: number, handOvers: handOvers)
         }, fallsBehind: fallsBehind)
       let worker = try WorkerHandle(
-        settings: settings, rules: configuration.forwards, queue: opened.device.takeQueue(number),
+        settings: settings, rules: rules, queue: opened.device.takeQueue(number),
         log: output.logger("worker"), didFail: workerFailed)
       workers.append(worker)
       audience.add(worker)
@@ -262,12 +264,6 @@ extension Daemon {
     }
     return snapshots
   }
-}
-
-/// What the workers count together for rules with a bound of connections; empty for one worker.
-func sharedCounts(of configuration: Configuration, workers: Int) -> [(any SharedCount)?] {
-  guard workers > 1 else { return [] }
-  return configuration.forwards.map { $0.maxConnections == nil ? nil : AtomicCount() }
 }
 
 /// The host names that rules lead to.

@@ -6,7 +6,7 @@ import Synchronization
 // Bounded: a worker that does not read (it always does, each turn) cannot make its senders pile up
 // memory. New rules, names' addresses and the end are taken beyond the bound: of names there are as many
 // as the configuration has, and losing one is worse. Who asks for a snapshot is always answered: with nil
-// when the message is refused or the worker has ended.
+// when the message is refused or the worker has ended. So is who asks whether his messages were reached.
 // A message wakes the worker's epoll; a worker with an empty mailbox is never woken.
 
 package final class Mailbox: Sendable {
@@ -63,13 +63,17 @@ package final class Mailbox: Sendable {
 extension WorkerMessage {
   fileprivate var mustArrive: Bool {
     switch self {
-    case .install, .resolved, .ownPrefixes, .stop: true
+    case .install, .resolved, .ownPrefixes, .reached, .stop: true
     case .mtu, .deviceOverflowed, .snapshot: false
     }
   }
 
   /// Tells the sender, where one waits for an answer.
   fileprivate func refuse() {
-    if case .snapshot(let receive) = self { receive(nil) }
+    switch self {
+    case .snapshot(let receive): receive(nil)
+    case .reached(let tell): tell()
+    case .install, .resolved, .mtu, .deviceOverflowed, .ownPrefixes, .stop: break
+    }
   }
 }

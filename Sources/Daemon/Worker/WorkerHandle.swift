@@ -1,7 +1,7 @@
-import Configuration
 import Kernel
 import Logging
 import Primitives
+import Stack
 import Synchronization
 import TunDevice
 
@@ -17,7 +17,7 @@ package final class WorkerHandle: Sendable {
   /// What a loop is made of.
   private struct Parts: ~Copyable, Sendable {
     let settings: WorkerSettings
-    let rules: [ForwardRule]
+    let rules: RuleSet
     let queue: TunQueue
     let log: Logger
   }
@@ -37,7 +37,7 @@ package final class WorkerHandle: Sendable {
   /// - Parameter didFail: called on the worker's thread, at most once, when the worker has ended
   ///   without being told to; the callee must not wait.
   package init(
-    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, log: Logger,
+    settings: WorkerSettings, rules: RuleSet, queue: consuming TunQueue, log: Logger,
     didFail: @escaping @Sendable (WorkerFailure) -> Void
   ) throws(SystemError) {
     self.didFail = didFail
@@ -54,9 +54,7 @@ package final class WorkerHandle: Sendable {
     let outcome = try StartOutcome()
     var thread: Thread? = try Thread.spawn(name: name, parts) { [mailbox, didFail] parts in
       do throws(SystemError) {
-        var loop = try WorkerLoop(
-          settings: parts.settings, rules: parts.rules, queue: parts.queue, mailbox: mailbox,
-          log: parts.log)
+        var loop = try Self.loop(of: parts, mailbox)
         outcome.tell(nil)
         if let failure = loop.run() { didFail(failure) }
       } catch {
@@ -66,6 +64,15 @@ package final class WorkerHandle: Sendable {
     }
     if let error = try outcome.wait() { throw error }
     parked.withLock { $0.thread = thread.take() }
+  }
+
+  /// Consumes the parts, so that the thread does not hold its first rules for ever.
+  private static func loop(
+    of parts: consuming Parts, _ mailbox: Mailbox
+  ) throws(SystemError) -> WorkerLoop {
+    try WorkerLoop(
+      settings: parts.settings, rules: parts.rules, queue: parts.queue, mailbox: mailbox,
+      log: parts.log)
   }
 
   package func post(_ message: WorkerMessage) { mailbox.post(message) }

@@ -5,7 +5,7 @@ import Stack
 import Steering
 import Wire
 
-// What a worker and the rest of the daemon say to each other. Values only: nothing here is shared.
+// What a worker and the rest of the daemon say to each other: values, and rules, which nobody writes.
 
 /// One worker among several.
 package struct WorkerPlace: Sendable {
@@ -14,16 +14,11 @@ package struct WorkerPlace: Sendable {
   package var number: Int
   /// Of all workers, by number.
   package var handOvers: [HandOver]
-  /// One for each rule.
-  package var counts: [(any SharedCount)?]
 
-  package init(
-    steering: Steering, number: Int, handOvers: [HandOver], counts: [(any SharedCount)?]
-  ) {
+  package init(steering: Steering, number: Int, handOvers: [HandOver]) {
     self.steering = steering
     self.number = number
     self.handOvers = handOvers
-    self.counts = counts
   }
 }
 
@@ -65,11 +60,9 @@ package struct WorkerSettings: Sendable {
 }
 
 package enum WorkerMessage: Sendable {
-  /// New rules, all at once; `counts` are what all workers count together, one for each rule, or empty
-  /// where there is one worker.
-  case install(
-    rules: [ForwardRule], counts: [(any SharedCount)?] = [], unmatched: UnmatchedPolicy,
-    drainTimeout: Interval)
+  /// New rules, all at once. The sender keeps the rules before them until the worker has taken these,
+  /// which `reached` tells: a worker is not to free them.
+  case install(RuleSet, unmatched: UnmatchedPolicy, drainTimeout: Interval)
   /// A host name's newest answer.
   case resolved(name: String, addresses: [IPAddress])
   case mtu(Int)
@@ -80,6 +73,9 @@ package enum WorkerMessage: Sendable {
   /// Calls back once with what is going on, on the worker's thread, or with nil when this worker will
   /// not tell; the callee must not wait.
   case snapshot(@Sendable (WorkerSnapshot?) -> Void)
+  /// Calls back once, on the worker's thread, when it has taken the messages before this one and holds
+  /// nothing of them; or when nobody reads any more. The callee must not wait.
+  case reached(@Sendable () -> Void)
   /// End all flows and return.
   case stop
 }
@@ -144,9 +140,11 @@ package struct FlowSummary: Sendable {
 }
 
 package struct RuleSummary: Sendable {
-  package var name: String
-  package var listen: String
-  package var target: String
+  /// What it says is put into words by whoever asked, not by the worker.
+  private let rule: SharedRule
+  package var name: String { rule.rule.name }
+  package var listen: String { rule.rule.listenText }
+  package var target: String { rule.rule.targetText }
   package var activeFlows: Int
   package var acceptedTotal: UInt64
   package var refusedTotal: UInt64
@@ -156,12 +154,10 @@ package struct RuleSummary: Sendable {
   package var retired: Bool
 
   package init(
-    name: String, listen: String, target: String, activeFlows: Int, acceptedTotal: UInt64,
-    refusedTotal: UInt64, octetsUp: UInt64, octetsDown: UInt64, retired: Bool
+    _ rule: SharedRule, activeFlows: Int, acceptedTotal: UInt64, refusedTotal: UInt64,
+    octetsUp: UInt64, octetsDown: UInt64, retired: Bool
   ) {
-    self.name = name
-    self.listen = listen
-    self.target = target
+    self.rule = rule
     self.activeFlows = activeFlows
     self.acceptedTotal = acceptedTotal
     self.refusedTotal = refusedTotal

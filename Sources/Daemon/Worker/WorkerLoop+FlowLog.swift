@@ -50,7 +50,7 @@ extension WorkerLoop {
       "client": "\(tuple.client.endpoint(port: tuple.clientPort))",
       "virtual": "\(tuple.virtual.endpoint(port: tuple.virtualPort))",
     ]
-    if let rule, let name = stack.rules.entries[Int(rule)]?.rule.name { fields["rule"] = "\(name)" }
+    if let rule, let name = stack.rules.name(rule) { fields["rule"] = "\(name)" }
     return fields
   }
 }

@@ -4,26 +4,25 @@ import Primitives
 import Stack
 import Wire
 
-// What is going on, told to those who ask: collected between turns, in the worker's thread.
+// What is going on, told to those who ask: collected between turns, in the worker's thread. Of rules, which
+// may be many, only the numbers are: see `RuleSummary`.
 
 extension WorkerLoop {
   mutating func snapshot() -> WorkerSnapshot {
-    var names: [UInt32: String] = [:]
     var rules: [RuleSummary] = []
-    for index in stack.rules.entries.indices {
-      guard let entry = stack.rules.entries[index] else { continue }
-      let figures = stack.rules.figures(UInt32(index)).pointee
-      names[UInt32(index)] = entry.rule.name
+    rules.reserveCapacity(stack.rules.slotCount)
+    for slot in 0..<UInt32(stack.rules.slotCount) {
+      guard let (shared, isRetired) = stack.rules.rule(slot) else { continue }
+      let figures = stack.rules.figures(slot).pointee
       rules.append(
         RuleSummary(
-          name: entry.rule.name, listen: entry.rule.listenText, target: entry.rule.targetText,
-          activeFlows: figures.active, acceptedTotal: figures.acceptedTotal,
+          shared, activeFlows: figures.active, acceptedTotal: figures.acceptedTotal,
           refusedTotal: figures.refusedTotal, octetsUp: figures.octetsUp,
-          octetsDown: figures.octetsDown, retired: entry.retired))
+          octetsDown: figures.octetsDown, retired: isRetired))
     }
     let flows = stack.flowViews(limit: WorkerSnapshot.flowsMax, at: now).map { view in
       FlowSummary(
-        tuple: view.tuple, worker: number, rule: names[view.rule] ?? "",
+        tuple: view.tuple, worker: number, rule: stack.rules.name(view.rule) ?? "",
         target: view.target.endpoint(port: view.targetPort), state: view.state,
         octetsUp: view.octetsUp, octetsDown: view.octetsDown, age: view.age, idle: view.idle)
     }

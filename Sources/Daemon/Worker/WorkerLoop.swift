@@ -9,7 +9,7 @@ import Wire
 
 // One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. With
 // others it shares nothing that it writes: what one allocates, it allocates on its own thread, from
-// that thread's part of the heap. Packets that belong to another are handed over (HandOver).
+// that thread's part of the heap. The rules are made elsewhere and shared, and only read. Packets that belong to another are handed over (HandOver).
 //
 // A turn
 //   1. waits until something is ready or the stack's next deadline;
@@ -92,7 +92,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   var failureLinesLeftOut = 0
 
   init(
-    settings: WorkerSettings, rules: [ForwardRule], queue: consuming TunQueue, mailbox: Mailbox,
+    settings: WorkerSettings, rules: RuleSet, queue: consuming TunQueue, mailbox: Mailbox,
     log: Logger
   ) throws(SystemError) {
     let now = MonotonicClock.now()
@@ -115,7 +115,6 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
       workers = place.steering.workers
       stackSettings.steering = place.steering
       stackSettings.worker = place.number
-      stackSettings.counts = place.counts
       let reader = HandOver.Reader(place.handOvers[place.number])
       try epoll.add(reader.number, token: Self.handOverToken, interests: .readable)
       received = consume reader
@@ -316,20 +315,28 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   }
 
   private mutating func readMailbox() {
+    // The messages are gone before anybody hears of it: see `WorkerMessage.reached`.
+    for tell in obeyMessages() { tell() }
+    logsFlows = log.logLevel <= .info
+  }
+
+  /// - Returns: who is to be told that his messages were reached.
+  @inline(never) private mutating func obeyMessages() -> [@Sendable () -> Void] {
+    var reached: [@Sendable () -> Void] = []
     for message in mailbox.take() {
       switch message {
-      case .install(let rules, let counts, let unmatched, let drainTimeout):
-        stack.install(
-          rules, counts: counts, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
+      case .install(let rules, let unmatched, let drainTimeout):
+        stack.install(rules, unmatched: unmatched, drainTimeout: drainTimeout, at: now)
       case .resolved(let name, let addresses): stack.resolved(name, addresses)
       case .mtu(let mtu): stack.setMTU(mtu)
       case .deviceOverflowed: stack.deviceOverflowed(at: now)
       case .ownPrefixes(let prefixes, let addresses):
         stack.setOwnPrefixes(prefixes, addresses: addresses)
       case .snapshot(let receive): receive(snapshot())
+      case .reached(let tell): reached.append(tell)
       case .stop: isStopping = true
       }
     }
-    logsFlows = log.logLevel <= .info
+    return reached
   }
 }

@@ -1,4 +1,5 @@
-// What a packet costs: the paths that packets of a running conversation take, driven over and over.
+// What a packet costs: the paths that packets of a running conversation take, and those on which flows
+// begin and end, driven over and over.
 //
 // Each path stands still apart from sequence numbers and time, so that a count over many packets,
 // divided by them, is what one packet costs. What drives it keeps the same rules as what is driven:
@@ -9,10 +10,6 @@ package protocol HotPath: ~Copyable {
   /// What the gate and the benchmarks call it.
   static var name: String { get }
 
-  /// Whether references may be counted: not for a packet, but where a flow begins, which looks at its
-  /// rule's names and patterns.
-  static var countsReferences: Bool { get }
-
   init()
 
   /// Drives the path for at least so many packets, or look-ups where there are none.
@@ -21,10 +18,6 @@ package protocol HotPath: ~Copyable {
 
   /// Whether everything driven came out as it should; if not, what went wrong.
   func failure() -> String?
-}
-
-extension HotPath where Self: ~Copyable {
-  package static var countsReferences: Bool { false }
 }
 
 /// Whoever does something with every path.
@@ -47,6 +40,9 @@ extension HotPathVisitor where Self: ~Copyable {
     visit(DatagramSuperPackets.self)
     visit(DatagramRuns.self)
     visit(Connections.self)
+    visit(BoundedConnections.self)
+    visit(Sessions.self)
+    visit(TurnedAway.self)
     visit(UnknownSegments.self)
     visit(Echoes.self)
     visit(SocketTableHits.self)

@@ -28,7 +28,8 @@ struct HotWorker: ~Copyable, StackOwner {
   let slices: UnsafeMutableBufferPointer<Slice>
   private let scratch: UnsafeMutableRawPointer
 
-  init(client: consuming Client, offloads: Bool = true) {
+  /// - Parameter rules: those of several workers; nil: one that leads where the client wants to go.
+  init(client: consuming Client, offloads: Bool = true, rules: RuleSet? = nil) {
     self.client = client
     var settings = StackSettings(
       mtu: 1500, maxFlows: 4096, unmatched: .drop, drainTimeout: .seconds(30),
@@ -39,7 +40,7 @@ struct HotWorker: ~Copyable, StackOwner {
       name: "all", protocols: [.tcp, .udp],
       listen: [ListenPattern(addresses: .any, ports: PortRange(80))],
       target: Target(host: .original, port: .same))
-    stack = Stack(settings: settings, rules: [rule], at: now)
+    stack = Stack(settings: settings, rules: rules ?? RuleSet([rule]), at: now)
     slices = .allocate(capacity: Self.slicesMax)
     scratch = .allocate(byteCount: 2048, alignment: 64)
     scratch.initializeMemory(as: UInt8.self, repeating: 0xA5, count: 2048)

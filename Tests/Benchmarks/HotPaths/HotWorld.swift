@@ -10,14 +10,15 @@ struct HotWorld: ~Copyable {
   var sent = 0
 
   /// - Parameters:
-  ///   - connects: the client's connection stands.
   ///   - lossEvery: each so many frames of a target's payload one is lost; 0: none.
+  ///   - connects: the client's connection stands.
+  ///   - rules: see `HotWorker`.
   init(
     isIPv4: Bool = true, virtualPort: UInt16 = 80, offloads: Bool = true, lossEvery: Int = 0,
-    connects: Bool = false
+    connects: Bool = false, rules: RuleSet? = nil
   ) {
     worker = HotWorker(
-      client: Client(isIPv4: isIPv4, virtualPort: virtualPort), offloads: offloads)
+      client: Client(isIPv4: isIPv4, virtualPort: virtualPort), offloads: offloads, rules: rules)
     if connects { worker.connect() }
     worker.client.lossEvery = lossEvery
   }

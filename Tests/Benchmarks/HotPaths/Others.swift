@@ -2,7 +2,7 @@ import Primitives
 import Stack
 import Wire
 
-// Datagrams, connections that come and go, and packets that belong to nobody.
+// Datagrams, and packets that belong to nobody.
 
 /// A query and its answer, in a session that stands.
 package struct Datagrams: HotPath, ~Copyable {
@@ -65,35 +65,6 @@ package struct DatagramRuns: HotPath, ~Copyable {
 
   package func failure() -> String? {
     world.failure(of: "frames", came: world.worker.framesSent)
-  }
-}
-
-/// Whole connections: SYN, target, an octet, both FINs.
-package struct Connections: HotPath, ~Copyable {
-  package static let name = "connections, opened and closed"
-  package static let countsReferences = true
-  private static let packetsEach = 5
-  private var world = HotWorld()
-
-  package init() {}
-
-  package mutating func drive(packets: Int) -> Int {
-    world.drive(packets: packets, each: Self.packetsEach) { world in
-      world.worker.client.restart()
-      world.worker.finishes = false
-      world.worker.connect()
-      world.send(.pushed, payloadOctets: 1)
-      world.worker.finishes = true
-      world.wake()
-      world.send(.finished)
-      world.send(.ack)
-      world.sent += 1
-    }
-  }
-
-  package func failure() -> String? {
-    let left = world.worker.stack.flowCount
-    return left == 0 ? world.uploadFailure() : "\(left) flows are left"
   }
 }
 

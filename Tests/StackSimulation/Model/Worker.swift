@@ -88,7 +88,7 @@ final class Worker: StackOwner {
       target: Target(host: .address(IPAddress(v4: 0x7f00_0001)), port: .fixed(80)),
       connectTimeout: .seconds(5), idleTimeout: plan.idleTimeout,
       keepalive: plan.keepalive, congestion: plan.usesNewReno ? .newReno : .cubic)
-    stack = Stack(settings: settings, rules: [rule], at: now)
+    stack = Stack(settings: settings, rules: RuleSet([rule]), at: now)
     sockets = Array(repeating: nil, count: Self.flowsMax)
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 64)
     slices = .allocate(capacity: Self.slicesMax)
