@@ -109,6 +109,35 @@ struct RuleSetTests {
     #expect(world.stack.flowCount == 1)
   }
 
+  @Test("rules that drain are cut each at its own time") func drains() {
+    let (a, b) = (
+      rule("a", ports: PortRange(80), onReload: .drain),
+      rule("b", ports: PortRange(81), onReload: .drain)
+    )
+    let world = World(rules: [a, b])
+    func flows(after interval: Interval) -> Int {
+      world.advance(by: interval)
+      world.turn()
+      return world.stack.flowCount
+    }
+    // Established, since what is half-open ends by itself.
+    for (port, virtualPort) in [(UInt16(1), UInt16(80)), (2, 81)] {
+      syn(world, virtualPort: virtualPort, port: port)
+      let answer = world.take().last?.tcp?.sequence.rawValue ?? 0
+      world.send(
+        tcpPacket(
+          port: port, virtualPort: virtualPort, .ack, sequence: 2, acknowledgment: answer &+ 1))
+    }
+    world.install([b])
+    #expect(flows(after: .seconds(10)) == 2)
+    world.install([])
+    #expect(flows(after: .milliseconds(19_999)) == 2)
+    #expect(flows(after: .milliseconds(1)) == 1)
+    #expect(flows(after: .milliseconds(9_999)) == 1)
+    #expect(flows(after: .milliseconds(1)) == 0)
+    #expect(Set(slots(world)) == [""])
+  }
+
   @Test("a worker holds no rules of older sets but those with flows") func memory() throws {
     let world = World(rules: three())
     weak let set = world.stack.rules.set

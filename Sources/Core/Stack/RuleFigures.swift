@@ -2,6 +2,9 @@ import Configuration
 import Primitives
 import TCP
 
+// A rule's numbers on one worker: all that a packet of a running flow touches of its rule. Bounds and
+// timeouts are copied from the rule when its slot is opened, so that they lie beside what is counted.
+
 /// What is counted and bounded per rule.
 package struct RuleFigures: BitwiseCopyable, Sendable {
   /// Flows of the rule, those in TIME-WAIT included.

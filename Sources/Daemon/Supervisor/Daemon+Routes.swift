@@ -17,18 +17,18 @@ extension Daemon {
 
   /// The rules that a reload takes away, of the configuration that still runs.
   func leavingRules(_ difference: ReloadDifference) -> [LeavingRule] {
-    (difference.removedRules + difference.changedRules.map(\.old)).map {
+    let known = Set(leaving)
+    return (difference.removedRules + difference.changedRules.map(\.old)).map {
       LeavingRule($0, of: configuration)
-    }.filter { !leaving.contains($0) }
+    }.filter { !known.contains($0) }
   }
 
   /// Takes back what only rules without flows needed.
   func releaseRoutes() async {
     guard !leaving.isEmpty else { return }
     let retired = await snapshots().flatMap(\.rules).filter { $0.retired && $0.activeFlows > 0 }
-    leaving.removeAll { rule in
-      !retired.contains { $0.name == rule.name && $0.listen == rule.listen }
-    }
+    let used = Set(retired.map { [$0.name, $0.listen] })
+    leaving.removeAll { !used.contains([$0.name, $0.listen]) }
     let plan = DevicePlan(configuration, leaving: leaving)
     guard plan != self.plan else { return }
     do {

@@ -56,7 +56,7 @@ package struct DeviceContent: Equatable, Sendable {
 }
 
 /// A rule that a reload took away, whose flows may go on.
-package struct LeavingRule: Equatable, Sendable {
+package struct LeavingRule: Hashable, Sendable {
   package var name: String
   package var listen: String
   /// What was routed into the device for it.
