@@ -205,7 +205,9 @@ extension Stack {
 
   /// Octets that the flow may read from its target in a turn: in whole frames, or a small one would end
   /// each turn's.
-  @usableFromInline package mutating func readPart(_ slot: UInt32, at now: MonotonicInstant) -> Int {
+  @usableFromInline package mutating func readPart(
+    _ slot: UInt32, at now: MonotonicInstant
+  ) -> Int {
     let isAlone = memory.company.isAlone(at: now)
     let part = isAlone ? budget.flowOctets * budget.partsAlone : budget.flowOctets
     let frame = endpoints[slot].send.frameOctets(burstOctets: burstOctets)
