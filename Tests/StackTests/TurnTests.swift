@@ -10,12 +10,14 @@ import Wire
 @Suite("A turn serves everybody, each within its part")
 struct TurnTests {
   /// Clients with a wide window, each with its target's slot.
-  private func connect(_ world: World, _ count: Int) throws -> [(client: Client, slot: UInt32)] {
+  private func connect(
+    _ world: World, _ count: Int, from first: Int = 30_000
+  ) throws -> [(client: Client, slot: UInt32)] {
     var options = TCPOptions()
     options.windowScale = 7
     return try (0..<count).map { number in
       let before = Set(world.sockets.keys)
-      var client = Client(world, port: UInt16(30_000 + number))
+      var client = Client(world, port: UInt16(first + number))
       _ = try client.connect(scaling: options)
       _ = world.take()
       return (client, try #require(Set(world.sockets.keys).subtracting(before).first))
@@ -109,29 +111,64 @@ struct TurnTests {
 
   @Test("a flow reads no more than its part of a turn, and goes on in the next, unasked")
   func flowBudget() throws {
-    let world = World(rules: [rule("web")]) { $0.budget.flowOctets = 50_000 }
+    let world = World(rules: [rule("web")]) { $0.budget.flowOctets = 53_600 }
     let slots = try connect(world, 2).map(\.slot)
     say(world, [slots[0]], octets: 120_000)
     say(world, [slots[1]], octets: 10)
     world.turnOnce()
-    #expect(left(world, slots) == [70_000, 0])
+    #expect(left(world, slots) == [66_400, 0])
     world.turnOnce()
-    #expect(left(world, slots) == [20_000, 0])
+    #expect(left(world, slots) == [12_800, 0])
     world.turnOnce()
     #expect(left(world, slots) == [0, 0])
     #expect(world.stack.requestCount == 0)
   }
 
+  @Test("a part is whole frames, four times as many of a flow that is alone")
+  func frames() throws {
+    let world = World(rules: [rule("web")]) { $0.budget.flowOctets = 27_000 }
+    let flows = try connect(world, 2)
+    let slots = [flows[0].slot]
+    world.now = world.now + .seconds(1)
+    say(world, slots, octets: 300_000)
+    world.turnOnce()
+    // Segments of 536 octets; 108 000 are no more of them.
+    #expect(left(world, slots) == [300_000 - 201 * 536])
+    for flow in flows { world.give(flow.client.packet(.ack)) }
+    world.turnOnce()
+    #expect(left(world, slots) == [300_000 - 251 * 536])
+  }
+
+  @Test("a target that said little is given little room first, and more at once if it fills that")
+  func firstRoom() throws {
+    let world = World(rules: [rule("web")])
+    let slots = try connect(world, 1).map(\.slot)
+    func rooms(saying octets: Int) -> [Int] {
+      world.rooms = []
+      say(world, slots, octets: octets)
+      world.turnOnce()
+      return world.rooms
+    }
+    #expect(rooms(saying: 10) == [16_384])
+    let filled = rooms(saying: 20_000)
+    #expect(filled.count == 2 && filled[0] == 16_384 && filled[1] > 200_000)
+    let much = rooms(saying: 20_000)
+    #expect(much.count == 1 && much[0] > 200_000)
+    let little = rooms(saying: 10)
+    #expect(little.count == 1 && little[0] > 200_000)
+    #expect(rooms(saying: 10) == [16_384])
+  }
+
   @Test("who was not read, since others read the turn's part, is the next turn's first")
   func turnBudget() throws {
     let world = World(rules: [rule("web")]) {
-      $0.budget.flowOctets = 50_000
+      $0.budget.flowOctets = 53_600
       $0.budget.octets = 60_000
     }
     let slots = try connect(world, 3).map(\.slot)
     say(world, slots, octets: 125_000)
     for expected in [
-      [75_000, 75_000, 125_000], [25_000, 75_000, 75_000], [25_000, 25_000, 25_000], [0, 0, 0],
+      [71_400, 71_400, 125_000], [17_800, 71_400, 71_400], [17_800, 17_800, 17_800], [0, 0, 0],
     ] {
       world.turnOnce()
       #expect(left(world, slots) == expected)
@@ -142,14 +179,14 @@ struct TurnTests {
   @Test("who is not read is written to and finished all the same")
   func unread() throws {
     let world = World(rules: [rule("web")]) {
-      $0.budget.flowOctets = 50_000
+      $0.budget.flowOctets = 53_600
       $0.budget.octets = 10_000
     }
     let flows = try connect(world, 2)
     say(world, flows.map(\.slot), octets: 60_000)
     world.give(flows[1].client.packet([.ack, .psh, .fin], payload: Array("bye".utf8)))
     world.turnOnce()
-    #expect(left(world, flows.map(\.slot)) == [10_000, 60_000])
+    #expect(left(world, flows.map(\.slot)) == [6_400, 60_000])
     let other = try #require(world.sockets[flows[1].slot])
     #expect(other.received == Array("bye".utf8) && other.finishReceived)
   }

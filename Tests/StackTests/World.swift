@@ -81,6 +81,8 @@ final class World: StackOwner {
   var ended: [FakeSocket] = []
   /// How flows ended, as told to their owner, in order.
   var ends: [FlowEnd] = []
+  /// Octets that there was room for in each receive of a stream.
+  var rooms: [Int] = []
   var dials: [(transport: TransportProtocol, address: IPAddress, port: UInt16)] = []
   var replies: [Reply] = []
   private var strays: [LostFrame] = []
@@ -246,6 +248,7 @@ final class World: StackOwner {
 
   func receive(_ slot: UInt32, into scatter: UnsafeBufferPointer<Slice>) -> SocketTransfer {
     guard let socket = sockets[slot] else { return .wouldBlock }
+    rooms.append(scatter.reduce(0) { $0 + $1.octets })
     var read = 0
     for slice in scatter {
       let part = min(slice.octets, socket.saying.count - read)

@@ -2,6 +2,8 @@ import Primitives
 import TCP
 import Testing
 
+// Who is alone on a worker, and for how long somebody else counts.
+
 @Suite("A flow that is alone on its worker")
 struct CompanyTests {
   private let start = MonotonicInstant(nanoseconds: 1_000_000_000)
