@@ -143,7 +143,7 @@ struct DatagramLane: Lane, ~Copyable {
     }
     stack.endTargetPass()
     for _ in 0..<stack.requestCount {
-      guard let slot = stack.beginRequest() else { break }
+      let slot = stack.request(at: 0)
       if !stack.take(.read, of: slot).isEmpty {
         if stack.downloaded(slot, datagram: Slice(answer, Self.payloadOctets), at: now) {
           packets += 1

@@ -97,6 +97,57 @@ struct TurnTests {
     expectEmpty(world)
   }
 
+  /// Two addresses, of which a turn dials one; both hang.
+  private func hanging() -> World {
+    var web = rule("web")
+    web.target = Target(host: .name("api.example"), port: .fixed(443))
+    web.connectTimeout = .seconds(10)
+    let world = World(rules: [web]) { $0.budget.dials = 1 }
+    world.stack.resolved("api.example", (1...2).map { IPAddress(v4: 0xCB00_7100 + $0) })
+    world.dialing = .hangs
+    return world
+  }
+
+  /// Packets of the clients that are waited for, then what is due, then one turn.
+  private func turn(_ world: World, after interval: Interval, syns ports: Range<UInt16>) {
+    world.now = world.now + interval
+    for port in ports { world.give(tcpPacket(port: port, .syn, sequence: 1)) }
+    world.stack.handleDeadlines(at: world.now)
+    world.turnOnce()
+  }
+
+  @Test("a failed attempt's socket is closed though the next one waits: it cannot connect any more")
+  func failedAttempt() throws {
+    let world = hanging()
+    world.give(tcpPacket(port: 40_000, .syn, sequence: 1))
+    world.turnOnce()
+    let slot = try #require(world.sockets.keys.first)
+    turn(world, after: .seconds(5), syns: 41_000..<41_003)
+    #expect(world.dials.count == 2)
+    #expect(world.sockets[slot] == nil && world.stack.isDialing(slot))
+    for _ in 0..<3 { world.turnOnce() }
+    #expect(world.sockets[slot] != nil && world.dials.count == 5)
+  }
+
+  @Test("an attempt's time is counted from where it is dialled")
+  func waitingAttempt() throws {
+    let world = hanging()
+    for port in UInt16(40_000)..<40_003 { world.give(tcpPacket(port: port, .syn, sequence: 1)) }
+    world.turnOnce()
+    // The third flow's turn comes late.
+    world.now = world.now + .seconds(4)
+    world.turnOnce()
+    world.turnOnce()
+    let late = world.now
+    #expect(world.dials.count == 3)
+    while let due = world.stack.nextDeadline(), due < late + .seconds(3) {
+      turn(world, after: due - world.now, syns: 0..<0)
+    }
+    // The first had five seconds and dialled again; the others have three each, of the six that are left.
+    #expect(world.dials.count == 4)
+    #expect(world.stack.counters.dialsTimedOut == 1)
+  }
+
   @Test("a session's socket is opened for the datagram of the same turn, whatever else is dialled")
   func sessions() throws {
     let world = World(rules: [rule("web"), rule("dns", .udp, ports: PortRange(53))]) {

@@ -75,12 +75,13 @@ extension Stack {
   }
 
   /// When the last attempt must have connected.
-  private func connectBound(_ slot: UInt32) -> MonotonicInstant {
+  func connectBound(_ slot: UInt32) -> MonotonicInstant {
     flows[slot].openedAt + rules.figures(flows[slot].rule).pointee.connectTimeout
   }
 
-  /// Has the flow dial its target's next address after a failed attempt, whose socket the owner
-  /// closes when it dials. False when there is none, or no time left.
+  /// Has the flow dial its target's next address after a failed attempt, whose socket the owner closes
+  /// in this turn: it might connect yet, while the next address waits to be dialled. False when there
+  /// is none, or no time left.
   mutating func dialNext(
     _ slot: UInt32, after failure: TargetFailure, at now: MonotonicInstant
   ) -> Bool {
@@ -95,7 +96,8 @@ extension Stack {
     flows[slot].attempt = next.attempt
     want(slot, .dial)
     if flow.isTCP {
-      flows[slot].expiresAt = attemptBound(slot, at: now)
+      if flow.marks.contains(.hasSocket) { want(slot, .closeTarget) }
+      flows[slot].expiresAt = connectBound(slot)
       schedule(slot)
     }
     return true

@@ -217,7 +217,7 @@ extension Stack {
     counters.tcpAccepted += 1
     dialingCount += 1
     flows[slot].marks.insert(.dialing)
-    flows[slot].expiresAt = attemptBound(slot, at: now)
+    flows[slot].expiresAt = connectBound(slot)
     want(slot, .dial)
     schedule(slot)
   }

@@ -42,7 +42,10 @@ extension Stack {
   ) {
     flows[slot].marks.insert(.hasSocket)
     flows[slot].marks.remove(.fragmentsTold)
-    if connected { self.connected(slot, at: now) }
+    if connected { return self.connected(slot, at: now) }
+    // What an attempt may take is counted from here: the flow may have waited for it.
+    flows[slot].expiresAt = attemptBound(slot, at: now)
+    schedule(slot)
   }
 
   private mutating func connected(_ slot: UInt32, at now: MonotonicInstant) {
@@ -204,11 +207,11 @@ extension Stack {
   // MARK: Download
 
   /// Octets that the flow may read from its target in a turn: in whole frames, or a small one would end
-  /// each turn's.
+  /// each turn's. Others may be about to be read though no client was heard of lately.
   @usableFromInline package mutating func readPart(
     _ slot: UInt32, at now: MonotonicInstant
   ) -> Int {
-    let isAlone = memory.company.isAlone(at: now)
+    let isAlone = requestCount <= 1 && memory.company.isAlone(at: now)
     let part = isAlone ? budget.flowOctets * budget.partsAlone : budget.flowOctets
     let frame = endpoints[slot].send.frameOctets(burstOctets: burstOctets)
     return part < frame ? part : part - part % frame
@@ -220,8 +223,9 @@ extension Stack {
     flows[slot].marks.contains(.saysMuch) ? part : min(part, ChunkPool.chunkOctets)
   }
 
-  /// A turn read so many octets of the target.
+  /// A turn read so many octets of the target; none where it said nothing, or nothing could be kept.
   @usableFromInline package mutating func noteRead(_ slot: UInt32, octets: Int) {
+    guard octets > 0 else { return }
     if octets > ChunkPool.chunkOctets {
       flows[slot].marks.insert(.saysMuch)
     } else {

@@ -268,7 +268,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
 
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.
   package mutating func deviceOverflowed(at now: MonotonicInstant) {
-    memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets, at: now)
+    let windows = memory.company.isAlone(at: now) ? ReceiveWindow.windowsAlone : 1
+    memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets * windows, at: now)
   }
 
   /// Flows now. An endpoint that rests in TIME-WAIT is no conversation any more and not counted.
@@ -383,19 +384,13 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   /// Flows that want something now.
   @usableFromInline package var requestCount: Int { queueCount }
 
-  /// The flow at a position of the queue; for the first pass, which is over the target side.
+  /// The flow at a position of the queue; what it comes to want meanwhile is seen by `take`.
   @usableFromInline package func request(at position: Int) -> UInt32 {
     precondition(position < queueCount, "request")
     return queue[(queueHead + position) % capacity]
   }
 
   @usableFromInline package func wants(_ slot: UInt32) -> FlowWants { flows[slot].wants }
-
-  /// The flow at the head of the queue, for the second pass, which is over the client side; what it
-  /// comes to want meanwhile is seen by `take`.
-  @usableFromInline package func beginRequest() -> UInt32? {
-    queueCount > 0 ? queue[queueHead] : nil
-  }
 
   /// Takes the head off the queue: to its end if it still wants something.
   /// - Parameter released: the slot was given back and names no flow, or another one.

@@ -31,7 +31,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   /// Clients with round trips shorter than this are near, microseconds.
   static let nearRoundTrip: UInt32 = 2_000
   /// Usual windows of a near client that is alone.
-  static let windowsAlone: UInt32 = 4
+  package static let windowsAlone: UInt32 = 4
   /// A near client that is alone gets more if a window of it is taken within this.
   static let nearWindowTime = Interval.milliseconds(4)
   /// Octets of a frame, on the average, of a near client that gets more.
@@ -141,6 +141,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
     census.saw(octets, mark: &seen, at: now)
     let alone = min(widest, Self.windowsAlone * usual)
     share = census.share(of: usual, alone: isAlone ? alone : nil, at: now)
+    if limit > usual, UInt32(frames) * Self.largeFrameOctets > limit { limit = usual }
   }
 
   /// Octets to offer ahead of what the target has taken. What near clients share and what a device that

@@ -275,9 +275,9 @@ package struct SendSide: BitwiseCopyable {
       tellsReduced: tellsReduced)
   }
 
-  /// Octets of a frame, which is one segment or a super-packet. The network drops one whole, and the peer acknowledges one whole: once
-  /// something was lost, a window goes out in several, so that what is lost is seen by what is not, and
-  /// the loss of a lone acknowledgement stops nothing.
+  /// Octets of a frame, which is one segment or a super-packet. The network drops one whole, and the peer
+  /// acknowledges one whole: once something was lost, a window goes out in several, so that what is lost
+  /// is seen by what is not, and the loss of a lone acknowledgement stops nothing.
   package func frameOctets(burstOctets: Int) -> Int {
     let mss = Int(segmentOctets)
     var octets = burstOctets

@@ -2,9 +2,9 @@ import Primitives
 
 // How many clients send in bulk at the same time, and what each of them is offered then.
 //
-// What near clients send ahead waits in the device's queue, in front of everybody else's packets. One
-// client needs a whole window there to keep the device busy; of eight, each needs an eighth, and what
-// they send beyond makes others wait and nothing faster. So near clients share one window among those
+// What near clients send ahead waits in the device's queue, in front of everybody else's packets. A whole
+// window of it keeps the device busy; of eight clients, each needs to send an eighth of that, and what they
+// send beyond makes others wait and nothing faster. So near clients share one window among those
 // that were seen to send in bulk lately. Far ones do not: what they send ahead is on its way.
 
 package struct UploadCensus: BitwiseCopyable, Sendable {
