@@ -19,11 +19,11 @@ table inet marks {
     meta l4proto tcp %(l3)s ecn ect0 counter name daemon_capable
     tcp flags & cwr == cwr counter name daemon_reduced
     tcp flags & (syn | ecn) == ecn counter name daemon_echoed
-    meta l4proto tcp %(l3)s ecn ect0 numgen random mod 1000 < 20 %(l3)s ecn set ce
+    meta l4proto tcp %(l3)s ecn ect0 numgen inc mod 40 == 0 %(l3)s ecn set ce
   }
   chain leaving {
     type filter hook postrouting priority 300;
-    meta l4proto tcp %(l3)s ecn ect0 numgen random mod 1000 < 20 %(l3)s ecn set ce
+    meta l4proto tcp %(l3)s ecn ect0 numgen inc mod 40 == 0 %(l3)s ecn set ce
   }
 }
 """

@@ -150,13 +150,13 @@ def memory_of_a_burst_goes_back_when_nothing_is_kept(world):
 
     world.serve(endless, S4, 8080)
     daemon = world.daemon([forward(4)], device={"queues": 1})
-    before = daemon.resident()
+    before = daemon.resident_data()
     deaf = [world.client.connect(V4, 80) for _ in range(64)]
-    wait(lambda: daemon.resident() - before > 12 * MIB, 10, "memory for 64 blocked flows")
+    wait(lambda: daemon.resident_data() - before > 12 * MIB, 10, "memory for 64 blocked flows")
     for s in deaf:
         reset(s)
     wait(lambda: daemon.flows() == 0, 5, "end of the flows")
-    wait(lambda: daemon.resident() - before < 4 * MIB, 5, "the memory given back")
+    wait(lambda: daemon.resident_data() - before < 4 * MIB, 5, "the memory given back")
 
 
 @case(limit=40)
