@@ -33,6 +33,26 @@ import Wire
     }
   }
 
+  @Test("whoever connects through the device soon finds a source port that leads home")
+  func sourcePorts() {
+    var generator = SeededGenerator(seed: 7)
+    for workers in [1, 2, 3, 16, 64] {
+      let steering = Steering(workers: workers, seed: (generator.next(), generator.next()))
+      for number in 0..<workers {
+        let server = Self.tuple(&generator)
+        let first = UInt16(truncatingIfNeeded: generator.next())
+        let tries = (0..<UInt16(20 * workers)).first { step in
+          // The answers come from the server, which is the device's client then.
+          let answer = FiveTuple(
+            client: server.virtual, virtual: server.client, clientPort: 8080,
+            virtualPort: first &+ step, transport: .tcp)
+          return steering.worker(of: answer) == number
+        }
+        #expect(tries != nil, "\(workers) workers, \(number)")
+      }
+    }
+  }
+
   @Test("clients that differ in one thing only are spread evenly", arguments: [2, 3, 4, 16])
   func spreads(_ workers: Int) {
     let steering = Steering(workers: workers, seed: (0, 0))
