@@ -40,25 +40,13 @@ func laneRules(generation: Int, after previous: RuleSet? = nil) -> RuleSet {
   return RuleSet([echo, .hot()] + others, after: previous)
 }
 
-struct ConnectionLane: Lane, ~Copyable {
-  static let name = "connections that begin and end"
-  private var path: Connections
+/// Flows that begin and end.
+struct PathLane<Path: RuledHotPath & ~Copyable>: Lane, ~Copyable {
+  static var name: String { Path.name }
+  private var path: Path
 
   init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
-    path = Connections(rules: rules)
-  }
-
-  mutating func turn(at now: MonotonicInstant) -> Int { path.drive(packets: 100) }
-  mutating func install(_ rules: RuleSet, at now: MonotonicInstant) { path.install(rules) }
-  func failure() -> String? { path.failure() }
-}
-
-struct SessionLane: Lane, ~Copyable {
-  static let name = "sessions that begin and end"
-  private var path: Sessions
-
-  init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
-    path = Sessions(rules: rules)
+    path = Path(rules: rules)
   }
 
   mutating func turn(at now: MonotonicInstant) -> Int { path.drive(packets: 100) }

@@ -31,12 +31,12 @@ let arguments = CommandLine.arguments.dropFirst()
 if arguments.first == "--check" {
   var check = Check()
   check.run(DatagramLane.self)
-  check.run(ConnectionLane.self)
-  check.run(SessionLane.self)
+  check.run(PathLane<Connections>.self)
+  check.run(PathLane<Sessions>.self)
   check.finish()
 }
 let repetitions = max(1, arguments.first.flatMap(Int.init) ?? 21)
 try show(DatagramLane.self, repetitions)
-try show(ConnectionLane.self, repetitions)
-try show(SessionLane.self, repetitions)
+try show(PathLane<Connections>.self, repetitions)
+try show(PathLane<Sessions>.self, repetitions)
 for change in Reload.Change.allCases { try showReload(change, repetitions) }

@@ -80,8 +80,8 @@ extension Stack {
   }
 
   /// Has the flow dial its target's next address after a failed attempt, whose socket the owner closes
-  /// in this turn: it might connect yet, while the next address waits to be dialled. False when there
-  /// is none, or no time left.
+  /// in this turn: that of TCP might connect yet, while the next address waits to be dialled; a session
+  /// does not wait, and its socket is closed as it dials. False when there is none, or no time left.
   mutating func dialNext(
     _ slot: UInt32, after failure: TargetFailure, at now: MonotonicInstant
   ) -> Bool {

@@ -101,7 +101,7 @@ extension StackOwner where Self: ~Copyable {
   // MARK: Sockets
 
   @inlinable @inline(never) mutating func dial(_ slot: UInt32) {
-    closeTarget(slot, abort: false)  // that of the address before
+    closeTarget(slot, abort: false)  // a session's, of the address before
     switch openSocket(slot) {
     case .connected: stack.opened(slot, connected: true, at: now)
     case .connecting: stack.opened(slot, connected: false, at: now)

@@ -6,15 +6,22 @@ import Wire
 // Flows that begin and end. What rules say is shared by all workers, who only read it: no reference to
 // it may be counted, for the count would be written by all of them.
 
+/// A path that can stand on rules which it shares with other workers.
+package protocol RuledHotPath: HotPath, ~Copyable, SendableMetatype {
+  /// - Parameter rules: one of them takes the path's clients, at port 80.
+  init(rules: RuleSet)
+  /// The rules of a reload.
+  mutating func install(_ rules: RuleSet)
+}
+
 /// Whole connections: SYN, target, an octet, both FINs.
-package struct Connections: HotPath, ~Copyable {
+package struct Connections: RuledHotPath, ~Copyable {
   package static let name = "connections, opened and closed"
   private static let packetsEach = 5
   private var world: HotWorld
 
   package init() { world = HotWorld() }
 
-  /// - Parameter rules: shared with other workers; one of them takes TCP at port 80.
   package init(rules: RuleSet) { world = HotWorld(rules: rules) }
 
   package mutating func drive(packets: Int) -> Int {
@@ -31,7 +38,6 @@ package struct Connections: HotPath, ~Copyable {
     }
   }
 
-  /// The rules of a reload.
   package mutating func install(_ rules: RuleSet) { world.install(rules) }
 
   /// A host name's newest answer.
@@ -66,13 +72,12 @@ package struct BoundedConnections: HotPath, ~Copyable {
 }
 
 /// Sessions of one query and its answer, ended by silence.
-package struct Sessions: HotPath, ~Copyable {
+package struct Sessions: RuledHotPath, ~Copyable {
   package static let name = "sessions, begun and ended"
   private var world: HotWorld
 
   package init() { world = HotWorld() }
 
-  /// - Parameter rules: shared with other workers; one of them takes UDP at port 80.
   package init(rules: RuleSet) { world = HotWorld(rules: rules) }
 
   package mutating func drive(packets: Int) -> Int {
@@ -89,7 +94,6 @@ package struct Sessions: HotPath, ~Copyable {
   /// Beyond `udp_timeout`, in microseconds.
   private static let silence = ForwardRule.udpTimeoutDefault.microseconds + 1_000_000
 
-  /// The rules of a reload.
   package mutating func install(_ rules: RuleSet) { world.install(rules) }
 
   package func failure() -> String? {
