@@ -139,7 +139,7 @@ let package = Package(
       ],
       path: "Tests/Scaling", swiftSettings: settings),
     .target(
-      name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Steering", "Wire"], path: "Tests/TestSupport",
       swiftSettings: settings),
     tests("PrimitivesTests", ["Primitives", "TestSupport"]),
     tests("WireTests", ["Wire", "Primitives", "TestSupport"]),

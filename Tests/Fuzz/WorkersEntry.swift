@@ -44,8 +44,9 @@ struct FuzzHanded {
 
 final class FuzzWorkers: FuzzDevice {
   private static let handedMax = 6
-  /// With these keys both are the home of some clients over either family.
-  private static let steering = Steering(workers: 2, seed: (1, 2))
+  private let steering = Steering(workers: 2, seed: (1, 2), homes: FuzzWorkers.homes)
+  /// Each execution begins with no flows, and so without homes.
+  private static let homes = Homes.ofProcess()
 
   private let mailboxes: [FuzzMailbox]
   private let workers: [FuzzWorker]
@@ -60,9 +61,11 @@ final class FuzzWorkers: FuzzDevice {
 
   init(settings: UInt8, rules: UInt8, peers: [FuzzPeer]) {
     let mailboxes = [FuzzMailbox(), FuzzMailbox()]
+    let steering = steering
+    steering.homes.leaveAll()
     self.mailboxes = mailboxes
     workers = (0..<2).map { number in
-      let place = FuzzPlace(steering: Self.steering, number: number) { worker, handed in
+      let place = FuzzPlace(steering: steering, number: number) { worker, handed in
         require(worker != number, "a stray is another's")
         return mailboxes[worker].put(handed, atMost: Self.handedMax)
       }
@@ -130,7 +133,7 @@ final class FuzzWorkers: FuzzDevice {
   /// Every worker takes a reload when its turn comes, all of them in order.
   private func reload(_ choice: UInt8) {
     rules = RuleSet(
-      FuzzWorker.rules(choice, workers[0].habits), after: rules, counting: .inTurns)
+      FuzzWorker.rules(choice, workers[0].habits), after: rules, isShared: true)
     for rule in rules.rules where rule.count != nil && !bounded.contains(where: { $0 === rule }) {
       bounded.append(rule)
     }
@@ -165,13 +168,15 @@ final class FuzzWorkers: FuzzDevice {
     var flows = 0
     for (number, worker) in workers.enumerated() {
       for view in worker.stack.flowViews(limit: 64, at: worker.now) {
-        require(Self.steering.worker(of: view.tuple) == number, "a flow lives on its home")
+        let isHere = steering.home(of: view.tuple) == number
+        require(isHere || !worker.stack.lives(view.tuple), "a flow lives on its home")
       }
       for (index, entry) in worker.stack.rules.entries.enumerated()
       where entry?.rule.maxConnections != nil {
         flows += worker.stack.rules.figures(UInt32(index)).pointee.active
       }
     }
+    require(bounded.allSatisfy { $0.count?.value ?? 0 >= 0 }, "no more end than began")
     let counted = bounded.reduce(0) { $0 + ($1.count?.value ?? 0) }
     require(counted == flows, "flows of bounded rules are counted")
   }
@@ -206,16 +211,4 @@ final class FuzzMailbox {
     defer { handed.removeAll() }
     return handed
   }
-}
-
-extension SharedCounting {
-  /// For stacks that take turns.
-  fileprivate static let inTurns = SharedCounting(
-    load: { $0.assumingMemoryBound(to: Int.self).pointee },
-    add: { word, number in
-      let word = word.assumingMemoryBound(to: Int.self)
-      word.pointee += number
-      require(word.pointee >= 0, "no more end than began")
-      return word.pointee
-    })
 }

@@ -59,6 +59,7 @@ struct DatagramLane: Lane, ~Copyable {
   static let name = "datagrams"
   private static let sessions = 64
   private static let payloadOctets = 64
+  private static let homes = Homes.ofProcess()
 
   private var stack: Stack
   private let frames: UnsafeMutablePointer<UnsafeRawBufferPointer>
@@ -69,7 +70,7 @@ struct DatagramLane: Lane, ~Copyable {
   init(_ number: Int, of workers: Int, rules: RuleSet, at now: MonotonicInstant) {
     var settings = StackSettings(
       mtu: 1500, maxFlows: 1024, unmatched: .reject, drainTimeout: .seconds(1), seed: (1, 2))
-    let steering = Steering(workers: workers, seed: (3, 4))
+    let steering = Steering(workers: workers, seed: (3, 4), homes: Self.homes)
     if workers > 1 {
       settings.steering = steering
       settings.worker = number
@@ -84,7 +85,7 @@ struct DatagramLane: Lane, ~Copyable {
       func isHere(_ port: UInt16) -> Bool {
         let tuple = FiveTuple(
           client: client, virtual: virtual, clientPort: port, virtualPort: 53, transport: .udp)
-        return steering.worker(of: tuple) == number
+        return steering.homes.take(steering.part(of: tuple), for: number) == number
       }
       repeat { port += 1 } while workers > 1 && !isHere(port)
       let memory = UnsafeMutableRawPointer.allocate(byteCount: 256, alignment: 64)

@@ -10,33 +10,35 @@ import Testing
 import Wire
 
 @Suite("Packets of other workers") struct StrayTests {
-  private static let steering = Steering(workers: 4, seed: (1, 2))
+  private let steering = Steering(workers: 4, seed: (1, 2), homes: .ofProcess())
   private let rules = [rule("web"), rule("dns", .udp, ports: PortRange(53))]
 
   private func world(_ number: Int, rules: RuleSet? = nil) -> World {
     let world = World(rules: self.rules, maxFlows: 64) { settings in
-      settings.steering = Self.steering
+      settings.steering = steering
       settings.worker = number
     }
     if let rules { world.install(rules) }
     return world
   }
 
-  private func home(port: UInt16, virtualPort: UInt16, isIPv4: Bool = true) -> Int {
-    Self.steering.worker(
+  private func part(port: UInt16, virtualPort: UInt16 = 80, isIPv4: Bool = true) -> Int {
+    steering.part(
       of: FiveTuple(
         client: isIPv4 ? client4 : client6, virtual: isIPv4 ? virtual4 : virtual6,
         clientPort: port, virtualPort: virtualPort, transport: .tcp))
   }
 
-  /// A client's port whose flows live on a worker.
+  /// A client's port whose part is a worker's, and of which nothing lives.
   private func port(
     on worker: Int, virtualPort: UInt16 = 80, isIPv4: Bool = true
   ) throws -> UInt16 {
-    try #require(
-      (UInt16(40_000)..<41_000).first {
-        home(port: $0, virtualPort: virtualPort, isIPv4: isIPv4) == worker
-      })
+    func part(_ port: UInt16) -> Int {
+      self.part(port: port, virtualPort: virtualPort, isIPv4: isIPv4)
+    }
+    let free = try #require((UInt16(40_000)..<41_000).first { steering.homes[part($0)] == nil })
+    #expect(steering.homes.take(part(free), for: worker) == worker)
+    return free
   }
 
   @Test("a connection begins on its home only, wherever its packets come", arguments: 0..<4)
@@ -67,7 +69,7 @@ import Wire
 
   @Test("fragments meet where their addresses lead, the datagram goes on to its ports' home")
   func fragmented() throws {
-    let meeting = Self.steering.worker(of: client4, virtual4)
+    let meeting = steering.worker(of: client4, virtual4)
     let elsewhere = (meeting + 1) % 4
     let final = (meeting + 2) % 4
     let payload = (0..<4000).map { UInt8(truncatingIfNeeded: $0) }
@@ -140,11 +142,93 @@ import Wire
     #expect(here.takeStrays().count == 1)
   }
 
+  // MARK: Homes that move
+
+  @Test("what has no home stays where it comes, until the last flow of its part has ended")
+  func staysWhereItBegan() throws {
+    let both = RuleSet([rule("web"), rule("also", .udp)])
+    let (first, second) = (world(0, rules: both), world(1, rules: both))
+    let port: UInt16 = 40_000
+    let part = part(port: port)
+    #expect(steering.homes[part] == nil)
+    var client = Client(second, port: port)
+    try client.connect()
+    #expect(steering.homes[part] == 1)
+    // Another of the same part, UDP for once, keeps it when the first has gone.
+    second.send(udpPacket(port: port, virtualPort: 80, payload: [1]))
+    client.send(.rst)
+    #expect(second.stack.flowCount == 1)
+    #expect(steering.homes[part] == 1)
+    first.send(tcpPacket(port: port, .syn, sequence: 1))
+    #expect(first.takeStrays().map(\.worker) == [1])
+    second.advance(by: .seconds(3600))
+    #expect(second.stack.flowCount == 0)
+    #expect(steering.homes[part] == nil)
+    first.send(tcpPacket(port: port, .syn, sequence: 1))
+    #expect(first.takeStrays().isEmpty)
+    #expect(steering.homes[part] == 0)
+  }
+
+  @Test("what begins no flow leaves no home", arguments: [true, false])
+  func leavesNothing(isTCP: Bool) throws {
+    let here = world(2)
+    for virtualPort: UInt16 in [80, 81] {
+      let port = UInt16(40_000)
+      here.send(
+        isTCP
+          ? tcpPacket(
+            port: port, virtualPort: virtualPort, virtualPort == 80 ? .ack : .syn, sequence: 1)
+          : udpPacket(port: port, virtualPort: 81, payload: [1]))
+      #expect(here.take().count == 1)
+      #expect(steering.homes[part(port: port, virtualPort: virtualPort)] == nil)
+    }
+    #expect(here.stack.flowCount == 0)
+  }
+
+  @Test("a stray whose home has moved on its way goes after it, and none begins a flow twice")
+  func followsHome() throws {
+    let worlds = (0..<3).map { world($0) }
+    let port = try port(on: 1)
+    let part = part(port: port)
+    worlds[0].send(tcpPacket(port: port, .syn, sequence: 1))
+    let stray = try #require(worlds[0].takeStrays().first)
+    #expect(stray.worker == 1)
+    steering.homes.leave(part)
+    #expect(steering.homes.take(part, for: 2) == 2)
+    worlds[1].takeOver(stray)
+    let again = try #require(worlds[1].takeStrays().first)
+    #expect(again.worker == 2 && worlds[1].stack.flowCount == 0)
+    worlds[2].takeOver(again)
+    #expect(worlds[2].takeStrays().isEmpty && worlds[2].stack.flowCount == 1)
+    #expect(worlds[2].take().map(\.tcp?.flags) == [[.syn, .ack]])
+  }
+
+  @Test("a part stays while a cookie of it may come back")
+  func keepsHomeOfCookies() throws {
+    let (first, second) = (world(0), world(1))
+    // Until the flood's SYNs are answered by cookies, each holds a flow.
+    var ports = Array((UInt16(40_000)..<40_400).reversed())
+    var answered: UInt16?
+    while answered == nil, let port = ports.popLast() {
+      first.send(tcpPacket(port: port, .syn, sequence: 1))
+      if first.stack.counters.cookiesSent > 0 { answered = port }
+    }
+    let port = try #require(answered)
+    #expect(steering.homes[part(port: port)] == 0)
+    let cookie = try #require(first.take().last?.tcp)
+    #expect(cookie.flags == [.syn, .ack])
+    let ack = tcpPacket(
+      port: port, .ack, sequence: 2, acknowledgment: cookie.sequence.rawValue &+ 1)
+    second.send(ack)
+    first.takeOver(try #require(second.takeStrays().first))
+    #expect(first.stack.counters.cookiesAccepted == 1)
+  }
+
   // MARK: Bounds of all together
 
   @Test("max_connections counts the flows of all workers, but none that rests in TIME-WAIT")
   func sharesBound() throws {
-    let bounded = RuleSet([rule("web", maxConnections: 1)], counting: .inTurns)
+    let bounded = RuleSet([rule("web", maxConnections: 1)], isShared: true)
     let count = try #require(bounded.rules[0].count)
     let (first, second) = (world(0, rules: bounded), world(1, rules: bounded))
     var client = Client(first, port: try port(on: 0))
@@ -170,16 +254,15 @@ import Wire
 
   @Test("a rule that a reload leaves as it is keeps its count; a changed one begins anew")
   func keepsCount() throws {
-    let here = world(0, rules: RuleSet([rule("web", maxConnections: 1)], counting: .inTurns))
+    let here = world(0, rules: RuleSet([rule("web", maxConnections: 1)], isShared: true))
     here.send(tcpPacket(port: try port(on: 0), .syn, sequence: 1))
     let old = try #require(here.stack.rules.set.rules[0].count)
     func install(_ rule: ForwardRule) {
-      here.install(RuleSet([rule], after: here.stack.rules.set, counting: .inTurns))
+      here.install(RuleSet([rule], after: here.stack.rules.set, isShared: true))
     }
     install(rule("web", maxConnections: 1))
     #expect(here.stack.rules.set.rules[0].count?.value == 1)
-    let other = try #require(
-      (UInt16(41_000)..<42_000).first { home(port: $0, virtualPort: 80) == 0 })
+    let other = try port(on: 0)
     here.send(tcpPacket(port: other, .syn, sequence: 1))
     #expect(here.stack.drops[.ruleFull] == 1)
     install(rule("web", maxConnections: 2))

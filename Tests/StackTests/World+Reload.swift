@@ -12,14 +12,3 @@ extension World {
     stack.install(rules, unmatched: .reject, drainTimeout: .seconds(30), at: now)
   }
 }
-
-extension SharedCounting {
-  /// For stacks that take turns.
-  static let inTurns = SharedCounting(
-    load: { $0.assumingMemoryBound(to: Int.self).pointee },
-    add: { word, number in
-      let word = word.assumingMemoryBound(to: Int.self)
-      word.pointee += number
-      return word.pointee
-    })
-}

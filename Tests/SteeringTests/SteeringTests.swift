@@ -13,52 +13,120 @@ import Wire
       clientPort: UInt16(truncatingIfNeeded: generator.next()), virtualPort: 80, transport: .tcp)
   }
 
-  @Test("both directions of a flow, and both of its protocols, have one home")
+  private static func steering(
+    _ workers: Int, _ generator: inout SeededGenerator
+  ) -> (Steering, SharedOctets) {
+    let memory = SharedOctets()
+    let seed = (generator.next(), generator.next())
+    return (Steering(workers: workers, seed: seed, homes: memory.homes), memory)
+  }
+
+  @Test("both directions of a flow, and both of its protocols, are of one part")
   func isSymmetric() {
     var generator = SeededGenerator(seed: 1)
     for workers in [1, 2, 3, 16, 64, 256] {
-      let steering = Steering(workers: workers, seed: (generator.next(), generator.next()))
+      let (steering, memory) = Self.steering(workers, &generator)
+      defer { withExtendedLifetime(memory) {} }
       for _ in 0..<500 {
         let tuple = Self.tuple(&generator)
         let back = FiveTuple(
           client: tuple.virtual, virtual: tuple.client, clientPort: tuple.virtualPort,
           virtualPort: tuple.clientPort, transport: .udp)
-        let home = steering.worker(of: tuple)
-        #expect(0..<workers ~= home)
-        #expect(steering.worker(of: back) == home)
-        #expect(
-          steering.worker(of: tuple.client, tuple.virtual)
-            == steering.worker(of: tuple.virtual, tuple.client))
+        let part = steering.part(of: tuple)
+        #expect(0..<Homes.partCount ~= part)
+        #expect(steering.part(of: back) == part)
+        let worker = steering.worker(of: tuple.client, tuple.virtual)
+        #expect(0..<workers ~= worker)
+        #expect(steering.worker(of: tuple.virtual, tuple.client) == worker)
       }
     }
   }
 
-  @Test("whoever connects through the device soon finds a source port that leads home")
+  @Test("what has no home is dealt in turn, what has one stays there until it is left")
+  func deals() {
+    var generator = SeededGenerator(seed: 5)
+    for workers in [1, 2, 3, 16, 256] {
+      let (steering, memory) = Self.steering(workers, &generator)
+      defer { withExtendedLifetime(memory) {} }
+      var homes: [Int: Int] = [:]
+      for _ in 0..<1000 {
+        let tuple = Self.tuple(&generator)
+        let part = steering.part(of: tuple)
+        let turn = homes.count % workers
+        #expect(steering.home(of: tuple) == homes[part])
+        #expect(steering.deal(tuple) == homes[part, default: turn])
+        homes[part, default: turn] += 0
+        #expect(steering.deal(tuple) == homes[part])
+        #expect(steering.home(of: tuple) == homes[part])
+        // Another that wants it does not get it.
+        #expect(steering.homes.take(part, for: workers - 1) == homes[part])
+      }
+      for part in homes.keys { steering.homes.leave(part) }
+      for part in homes.keys {
+        #expect(steering.homes[part] == nil)
+        #expect(steering.homes.take(part, for: workers - 1) == workers - 1)
+      }
+    }
+  }
+
+  @Test("64 connections at a time, however they come and go, are spread within a few")
+  func spreadsWhatComesAndGoes() {
+    var generator = SeededGenerator(seed: 6)
+    for workers in [2, 3, 4, 16] {
+      let (steering, memory) = Self.steering(workers, &generator)
+      defer { withExtendedLifetime(memory) {} }
+      var counts = [Int](repeating: 0, count: workers)
+      var open: [(part: Int, home: Int)] = []
+      for _ in 0..<4000 {
+        let tuple = Self.tuple(&generator)
+        guard steering.home(of: tuple) == nil else { continue }
+        let home = steering.deal(tuple)
+        counts[home] += 1
+        open.append((steering.part(of: tuple), home))
+        guard open.count > 64 else { continue }
+        let (part, left) = open.removeFirst()
+        steering.homes.leave(part)
+        counts[left] -= 1
+        #expect(counts.allSatisfy { abs($0 - 64 / workers) <= 1 }, "\(counts)")
+      }
+    }
+  }
+
+  @Test("whoever connects through the device soon finds a source port of a part of its own")
   func sourcePorts() {
     var generator = SeededGenerator(seed: 7)
     for workers in [1, 2, 3, 16, 64] {
-      let steering = Steering(workers: workers, seed: (generator.next(), generator.next()))
+      let (steering, memory) = Self.steering(workers, &generator)
+      defer { withExtendedLifetime(memory) {} }
+      for part in 0..<Homes.partCount where part % 4 != 0 {
+        _ = steering.homes.take(part, for: part % workers)
+      }
       for number in 0..<workers {
         let server = Self.tuple(&generator)
         let first = UInt16(truncatingIfNeeded: generator.next())
-        let tries = (0..<UInt16(20 * workers)).first { step in
+        let tries = (0..<UInt16(100)).first { step in
           // The answers come from the server, which is the device's client then.
           let answer = FiveTuple(
             client: server.virtual, virtual: server.client, clientPort: 8080,
             virtualPort: first &+ step, transport: .tcp)
-          return steering.worker(of: answer) == number
+          return steering.homes.take(steering.part(of: answer), for: number) == number
         }
         #expect(tries != nil, "\(workers) workers, \(number)")
       }
     }
   }
 
-  @Test("clients that differ in one thing only are spread evenly", arguments: [2, 3, 4, 16])
-  func spreads(_ workers: Int) {
-    let steering = Steering(workers: workers, seed: (0, 0))
+  @Test("clients that differ in one thing only are of parts all over")
+  func spreads() {
+    let memory = SharedOctets()
+    defer { withExtendedLifetime(memory) {} }
+    let steering = Steering(workers: 2, seed: (0, 0), homes: memory.homes)
+    let groups = 16
     func counts(_ tuple: (UInt16) -> FiveTuple) -> [Int] {
-      var counts = [Int](repeating: 0, count: workers)
-      for number in 0..<16_000 { counts[steering.worker(of: tuple(UInt16(number)))] += 1 }
+      var counts = [Int](repeating: 0, count: groups)
+      for number in 0..<16_000 {
+        counts[steering.part(of: tuple(UInt16(number))) * groups / Homes.partCount] += 1
+      }
       return counts
     }
     let virtual = IPAddress(v4: 0x0a4d_000a)
@@ -85,60 +153,75 @@ import Wire
       },
     ]
     // Six standard deviations of a binomial distribution.
-    let mean = 16_000.0 / Double(workers)
-    let bound = 6 * (mean * (1 - 1 / Double(workers))).squareRoot()
+    let mean = 16_000.0 / Double(groups)
+    let bound = 6 * (mean * (1 - 1 / Double(groups))).squareRoot()
     for counts in kinds {
       for count in counts { #expect(abs(Double(count) - mean) < bound, "\(counts)") }
     }
   }
 
-  @Test("other keys, other homes") func dependsOnKeys() {
+  @Test("other keys, other parts") func dependsOnKeys() {
     var generator = SeededGenerator(seed: 2)
+    let memory = SharedOctets()
+    defer { withExtendedLifetime(memory) {} }
     let tuples = (0..<1000).map { _ in Self.tuple(&generator) }
     let keys: [(UInt64, UInt64)] = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    let homes = keys.map { seed in
-      tuples.map { Steering(workers: 2, seed: seed).worker(of: $0) }
+    let parts = keys.map { seed in
+      let steering = Steering(workers: 2, seed: seed, homes: memory.homes)
+      return tuples.map { steering.part(of: $0) * 2 / Homes.partCount }
     }
-    for one in homes.indices {
-      for other in homes.indices where other > one {
-        let same = zip(homes[one], homes[other]).count { $0 == $1 }
+    for one in parts.indices {
+      for other in parts.indices where other > one {
+        let same = zip(parts[one], parts[other]).count { $0 == $1 }
         #expect(400...600 ~= same)
       }
     }
   }
 
-  @Test("the program sends a packet where its flow lives, or its addresses lead")
+  @Test("the program sends a packet where its flow lives or its addresses lead, and deals as we do")
   func programAgrees() throws {
     var generator = SeededGenerator(seed: 3)
-    for workers in [1, 2, 4, 7, 64] {
-      let steering = Steering(workers: workers, seed: (generator.next(), generator.next()))
-      let program = SteeringProgram.assemble(steering)
+    for workers in [1, 2, 4, 7, 64, 256] {
+      let (steering, memory) = Self.steering(workers, &generator)
+      let map = SharedOctets()
+      let program = SteeringProgram.assemble(steering, map: 9)
+      var parts: [Int] = []
       for _ in 0..<2000 {
         let packet = SteeredPacket(&generator)
-        let queue = try interpret(program, on: packet.octets)
-        #expect(Int(queue) == steering.home(of: packet), "\(packet)")
+        let queue = try interpret(program, on: packet.octets, map: map.octets)
+        #expect(Int(queue) == steering.brings(packet), "\(packet)")
+        if let tuple = packet.tuple { parts.append(steering.part(of: tuple)) }
+        if generator.number(in: 0...3) == 0, !parts.isEmpty {
+          let part = parts.remove(at: generator.number(in: 0...parts.count - 1))
+          for homes in [memory.homes, map.homes] { homes.leave(part) }
+        }
       }
+      #expect(memory.octets.elementsEqual(map.octets))
     }
   }
 
   @Test("whatever a packet contains, and wherever it ends, the program names a queue")
   func programIsTotal() throws {
     var generator = SeededGenerator(seed: 4)
-    let steering = Steering(workers: 5, seed: (7, 8))
-    let program = SteeringProgram.assemble(steering)
+    let (steering, map) = Self.steering(5, &generator)
+    let program = SteeringProgram.assemble(steering, map: 9)
     for _ in 0..<2000 {
       let packet = SteeredPacket(&generator).octets
       let cut = Array(packet.prefix(generator.number(in: 0...packet.count)))
-      #expect(try interpret(program, on: cut) < 5)
-      #expect(try interpret(program, on: generator.octets(generator.number(in: 0...90))) < 5)
+      #expect(try interpret(program, on: cut, map: map.octets) < 5)
+      let noise = generator.octets(generator.number(in: 0...90))
+      #expect(try interpret(program, on: noise, map: map.octets) < 5)
     }
-    #expect(try interpret(program, on: []) == 0)
-    #expect(try interpret(program, on: [0x50] + generator.octets(60)) == 0)
+    #expect(try interpret(program, on: [], map: map.octets) == 0)
+    #expect(try interpret(program, on: [0x50] + generator.octets(60), map: map.octets) == 0)
   }
 
   @Test("the program is straight and short") func programIsSmall() {
-    let program = SteeringProgram.assemble(Steering(workers: 4, seed: (1, 2)))
-    #expect(program.count < 150)
+    var generator = SeededGenerator(seed: 10)
+    let (steering, memory) = Self.steering(4, &generator)
+    defer { withExtendedLifetime(memory) {} }
+    let program = SteeringProgram.assemble(steering, map: 9)
+    #expect(program.count < 200)
     #expect(MemoryLayout<BPFInstruction>.size == 8)
     for instruction in program where instruction.opcode & 7 == 5 {
       #expect(instruction.offset >= 0)
@@ -147,13 +230,18 @@ import Wire
   }
 }
 
-extension Steering {
-  /// The queue that a packet belongs into.
-  func home(of packet: SteeredPacket) -> Int {
-    guard let ports = packet.ports else { return worker(of: packet.source, packet.destination) }
-    return worker(
-      of: FiveTuple(
-        client: packet.source, virtual: packet.destination, clientPort: ports.source,
-        virtualPort: ports.destination, transport: .tcp))
+/// Memory of `Homes`.
+private final class SharedOctets {
+  let octets: UnsafeMutableRawBufferPointer
+  var homes: Homes {
+    guard let base = octets.baseAddress else { preconditionFailure("memory") }
+    return Homes(base)
   }
+
+  init() {
+    octets = .allocate(byteCount: Homes.octets, alignment: 128)
+    octets.initializeMemory(as: UInt8.self, repeating: 0)
+  }
+
+  deinit { octets.deallocate() }
 }

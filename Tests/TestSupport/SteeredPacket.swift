@@ -1,5 +1,6 @@
 // Packets of every kind that the kernel may be asked to steer, and by what each is to be hashed.
 
+import Steering
 import Wire
 
 package struct SteeredPacket: Sendable {
@@ -61,7 +62,23 @@ package struct SteeredPacket: Sendable {
     self.ports = hasPorts ? ports : nil
   }
 
+  /// Nil without ports.
+  package var tuple: FiveTuple? {
+    ports.map {
+      FiveTuple(
+        client: source, virtual: destination, clientPort: $0.source, virtualPort: $0.destination,
+        transport: .tcp)
+    }
+  }
+
   private static func octets(_ word: UInt64) -> [UInt8] {
     (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * $0)) }
+  }
+}
+
+extension Steering {
+  /// The queue that a packet is brought to, as the kernel's program is to find.
+  package func brings(_ packet: SteeredPacket) -> Int {
+    packet.tuple.map { deal($0) } ?? worker(of: packet.source, packet.destination)
   }
 }

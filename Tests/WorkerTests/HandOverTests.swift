@@ -109,12 +109,12 @@ import Worker
   }
 }
 
-@Suite("Counts of all workers together") struct SharedCountingTests {
+@Suite("Counts of all workers together") struct SharedCountTests {
   @Test("a count is never beyond its bound, whoever adds") func isExact() async throws {
     var rule = ForwardRule(
       name: "web", listen: [], target: Target(host: .original, port: .same))
     rule.maxConnections = 500
-    let shared = SharedRule(rule, counting: .atomic)
+    let shared = SharedRule(rule, isShared: true)
     let count = try #require(shared.count)
     let added = await withTaskGroup(of: Int.self) { group in
       for _ in 0..<8 {

@@ -60,6 +60,8 @@
     case keepsSlices
     /// The timer of a flow that has ended stays armed.
     case leavesTimerArmed
+    /// A part of the five-tuples is given up while a flow of it lives.
+    case leavesHomeEarly
 
     /// The one that is planted; set before anything else happens in the process.
     package nonisolated(unsafe) static var planted: PlantedFault?

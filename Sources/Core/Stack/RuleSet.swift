@@ -26,9 +26,9 @@ package final class SharedRule: @unchecked Sendable {
   /// The rule's name in UTF-8, which is read without counting references.
   let name: UnsafeRawBufferPointer
 
-  package init(_ rule: ForwardRule, counting: SharedCounting? = nil) {
+  package init(_ rule: ForwardRule, isShared: Bool = false) {
     self.rule = rule
-    count = rule.maxConnections == nil ? nil : counting.map { SharedCount($0) }
+    count = isShared && rule.maxConnections != nil ? SharedCount() : nil
     let octets = Array(rule.name.utf8)
     let memory = UnsafeMutableRawBufferPointer.allocate(
       byteCount: max(1, octets.count), alignment: 1)
@@ -120,12 +120,12 @@ package final class RuleSet: @unchecked Sendable {
   /// - Parameters:
   ///   - newRules: at most `Configuration.forwardCountMax`.
   ///   - previous: rules that it has too are the same from then on: they keep their flows and counts.
-  ///   - counting: for several workers.
+  ///   - isShared: several workers count the flows of bounded rules together.
   package init(
-    _ newRules: [ForwardRule], after previous: RuleSet? = nil, counting: SharedCounting? = nil
+    _ newRules: [ForwardRule], after previous: RuleSet? = nil, isShared: Bool = false
   ) {
     precondition(newRules.count <= Configuration.forwardCountMax, "rule count")
-    rules = Self.shared(newRules, with: previous, counting)
+    rules = Self.shared(newRules, with: previous, isShared: isShared)
 
     var hostNumbers: [String: UInt32] = [:]
     var hosts: [String] = []
@@ -169,13 +169,13 @@ package final class RuleSet: @unchecked Sendable {
 
   /// The rules as objects: those that the previous set has too, each once, and new ones.
   private static func shared(
-    _ newRules: [ForwardRule], with previous: RuleSet?, _ counting: SharedCounting?
+    _ newRules: [ForwardRule], with previous: RuleSet?, isShared: Bool
   ) -> [SharedRule] {
     var known: [String: SharedRule] = [:]
     for shared in previous?.rules ?? [] { known[shared.rule.name] = shared }
     return newRules.map { rule in
       guard let shared = known[rule.name], shared.rule == rule else {
-        return SharedRule(rule, counting: counting)
+        return SharedRule(rule, isShared: isShared)
       }
       known[rule.name] = nil
       return shared

@@ -42,6 +42,7 @@ extension Stack {
     at now: MonotonicInstant
   ) {
     cookiesUntil = now + SYNCookies.period + SYNCookies.period
+    mayHaveCookiesOut = true
     let last = resting.map { endpoints[$0].send.next }
     let isSent = TCPEndpoint.answer(
       syn, with: cookies, beyond: last.map { InitialSequence.floor(after: $0) },

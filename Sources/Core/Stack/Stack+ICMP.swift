@@ -29,7 +29,7 @@ extension Stack {
     let known = arrival.virtio.vouchesForChecksum
     do throws(DropReason) {
       let message = try ICMPMessage(parsing: span, header: ip, checksumIsKnown: known)
-      if let quoted = message.quoted, let home = otherHome(quoted.tuple) {
+      if let quoted = message.quoted, let home = otherHome(quoted: quoted.tuple) {
         handOver(arrival, to: home)
         return
       }

@@ -1,5 +1,6 @@
 import ICMP
 import Primitives
+import SocketTable
 import Steering
 import TCP
 import Wire
@@ -10,10 +11,10 @@ import Wire
 // datagram's five-tuple, the five-tuple that an ICMP error quotes, of a fragment the two addresses. What
 // has no flow (a ping, an unsupported protocol) is answered wherever it comes. A stray is not looked at
 // any further here: the owner copies it to the other worker before this turn's memory is used again,
-// and that one takes it over as if its own queue had brought it. It never hands over the same packet
-// again, so that nothing goes round; only a datagram that was joined from fragments makes a second
-// step, to the home of its ports. No flow is ever begun but on its home: that is all that keeps one from
-// living on two workers.
+// and that one takes it over as if its own queue had brought it. It goes on from there only if it was
+// joined from fragments, to the home of its ports, or if its home has moved meanwhile, which takes that
+// the last flow there ended: nothing goes round. No flow is ever begun but on its home, and none moves
+// while one lives there: that is all that keeps one from living on two workers.
 
 /// A frame for another worker.
 package struct Stray: BitwiseCopyable {
@@ -43,7 +44,9 @@ extension Stack {
     do {
       var arrival = try parse(frame)
       if wasFragmented { arrival.packet.ip.dontFragment = false }
-      if case .fragment = arrival.packet.transport {
+      if let home = otherHome(of: arrival) {
+        handOver(arrival, to: home, wasFragmented: wasFragmented)
+      } else if case .fragment = arrival.packet.transport {
         try fragmentArrives(arrival, at: now)
       } else {
         sort(arrival, at: now)
@@ -82,12 +85,60 @@ extension Stack {
     }
   }
 
-  /// The home of a flow, when it is another worker.
+  /// The home of a flow that a packet has come of, when it is another worker. What has none is ours from
+  /// now on.
   @inline(__always)
   func otherHome(_ tuple: FiveTuple) -> Int? {
     guard let steering = settings.steering else { return nil }
-    let home = steering.worker(of: tuple)
+    let home = steering.homes.take(steering.part(of: tuple), for: settings.worker)
     return home == settings.worker ? nil : home
+  }
+
+  /// The home of a flow that something is said about, when it is another worker.
+  func otherHome(quoted tuple: FiveTuple) -> Int? {
+    guard let home = settings.steering?.home(of: tuple), home != settings.worker else { return nil }
+    return home
+  }
+
+  /// Whether a packet of a five-tuple finds a flow here.
+  package func lives(_ tuple: FiveTuple) -> Bool { find(tuple, hash.hash(tuple)) != nil }
+
+  // MARK: Parts of the five-tuples
+
+  /// A flow begins: its part stays here.
+  /// - Returns: false when its home is another worker after all.
+  mutating func settle(_ tuple: FiveTuple) -> Bool {
+    guard let steering = settings.steering else { return true }
+    let part = steering.part(of: tuple)
+    guard steering.homes.take(part, for: settings.worker) == settings.worker else { return false }
+    flowsOfParts[part] += 1
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.leavesHomeEarly) { steering.homes.leave(part) }
+    #endif
+    return true
+  }
+
+  /// A flow that began here is found no more.
+  mutating func unsettle(_ tuple: FiveTuple) {
+    guard let steering = settings.steering else { return }
+    let part = steering.part(of: tuple)
+    flowsOfParts[part] -= 1
+    leave(part, steering)
+  }
+
+  /// A packet of no flow has begun none.
+  mutating func leaveUnsettled(_ tuple: FiveTuple, at now: MonotonicInstant) {
+    guard let steering = settings.steering else { return }
+    if now >= cookiesUntil { mayHaveCookiesOut = false }
+    let part = steering.part(of: tuple)
+    if steering.homes[part] == settings.worker { leave(part, steering) }
+  }
+
+  /// Gives a part up of which nothing lives here. While cookies are out, one of them may be the part's: that
+  /// part goes when the next that lives in it ends.
+  private func leave(_ part: Int, _ steering: Steering) {
+    guard flowsOfParts[part] == 0, !mayHaveCookiesOut else { return }
+    steering.homes.leave(part)
   }
 
   mutating func handOver(_ arrival: Arrival, to home: Int, wasFragmented: Bool = false) {

@@ -28,6 +28,7 @@ extension Stack {
     let value = hash.hash(tuple)
     guard let slot = find(tuple, value) else {
       strangerArrives(arrival, segment, tuple, value, at: now)
+      leaveUnsettled(tuple, at: now)
       return
     }
     if flows[slot].marks.contains(.timeWait),

@@ -17,30 +17,9 @@ extension Stack {
       client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
       virtualPort: header.destinationPort, transport: .udp)
     let value = hash.hash(tuple)
-    let slot: UInt32
-    if let known = find(tuple, value) {
-      slot = known
-    } else {
-      switch meet(tuple) {
-      case .nobody:
-        meetNobody(tuple)
-        counters.refusals += 1
-        if settings.rejectsUnmatched { sendUnreachable(.port, about: arrival, at: now) }
-        return
-      case .nowhere(let rule):
-        rules.figures(rule).pointee.refusedTotal += 1
-        turnAway(tuple, .noTarget, rule: rule)
-        sendUnreachable(.port, about: arrival, at: now)
-        return
-      case .full(let rule):
-        rules.figures(rule).pointee.refusedTotal += 1
-        memory.drops.count(.ruleFull)
-        turnAway(tuple, .ruleFull, rule: rule)
-        return
-      case .rule(let rule, let target):
-        guard let fresh = openSession(tuple, value, rule, target, at: now) else { return }
-        slot = fresh
-      }
+    guard let slot = find(tuple, value) ?? beginSession(arrival, tuple, value, at: now) else {
+      leaveUnsettled(tuple, at: now)
+      return
     }
     memory.company.hears(of: slot, at: now)
     sessions[Int(slot)].clientSpoke(at: now)
@@ -51,6 +30,29 @@ extension Stack {
       keepQuote(arrival, for: slot)
     }
     append(arrival, to: slot)
+  }
+
+  /// A datagram of no session begins one, or is answered.
+  private mutating func beginSession(
+    _ arrival: Arrival, _ tuple: FiveTuple, _ value: UInt32, at now: MonotonicInstant
+  ) -> UInt32? {
+    switch meet(tuple) {
+    case .nobody:
+      meetNobody(tuple)
+      counters.refusals += 1
+      if settings.rejectsUnmatched { sendUnreachable(.port, about: arrival, at: now) }
+    case .nowhere(let rule):
+      rules.figures(rule).pointee.refusedTotal += 1
+      turnAway(tuple, .noTarget, rule: rule)
+      sendUnreachable(.port, about: arrival, at: now)
+    case .full(let rule):
+      rules.figures(rule).pointee.refusedTotal += 1
+      memory.drops.count(.ruleFull)
+      turnAway(tuple, .ruleFull, rule: rule)
+    case .rule(let rule, let target):
+      return openSession(tuple, value, rule, target, at: now)
+    }
+    return nil
   }
 
   private mutating func openSession(

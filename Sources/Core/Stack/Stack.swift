@@ -151,6 +151,10 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   let cookies: SYNCookies
   /// Until when a cookie may come back.
   var cookiesUntil = MonotonicInstant.zero
+  /// Whether that is not yet known to be over.
+  var mayHaveCookiesOut = false
+  /// Flows of each part of the five-tuples that live here; none where there is no other worker.
+  let flowsOfParts: UnsafeMutableBufferPointer<UInt32>
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
@@ -182,6 +186,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     fragments = Reassembler(limits: settings.fragments.shared(by: workers))
     icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
     if workers > 1 { strays.reserveCapacity(Self.straysMax) }
+    flowsOfParts = .allocate(capacity: settings.steering == nil ? 0 : Homes.partCount)
+    flowsOfParts.initialize(repeating: 0)
     ownPrefixes = OwnPrefixes(
       settings.ownPrefixes, except: settings.ownAddresses.map(\.address))
     broadcasts = DirectedBroadcasts(of: settings.ownAddresses)
@@ -216,6 +222,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     datagrams.deallocate()
     generations.deallocate()
     queue.deallocate()
+    flowsOfParts.deallocate()
   }
 
   private static func tcpSettings(
@@ -310,14 +317,18 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     return nil
   }
 
-  /// Takes a slot; nil when the table is full, or the rule's last place went to another worker's flow
-  /// between `meet` and now. A living slot's generation is odd.
+  /// Takes a slot; nil when the table is full, or between `meet` and now the rule's last place went to
+  /// another worker's flow, or the five-tuple's part to another worker. A living slot's generation is odd.
   mutating func open(
     _ tuple: FiveTuple, hash value: UInt32, rule: UInt32,
     target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
     if flows.available == 0, !evictResting() { return nil }
-    guard rules.flowBegins(rule) else { return nil }
+    guard settle(tuple) else { return nil }
+    guard rules.flowBegins(rule) else {
+      unsettle(tuple)
+      return nil
+    }
     guard let slot = flows.take(Flow(tuple: tuple, target: target, rule: rule, at: now)) else {
       preconditionFailure("a slot was available")
     }
@@ -358,6 +369,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     guard !flows[slot].marks.contains(.unlinked) else { return }
     flows[slot].marks.insert(.unlinked)
     index.remove(hash.hash(flows[slot].tuple), slot)
+    unsettle(flows[slot].tuple)
   }
 
   /// The flow is over: its slot goes back when the owner has closed its socket.

@@ -2,7 +2,8 @@
 //
 // Loads from the packet are the socket filter's own (RFC 9669 §7, BPF_ABS and BPF_IND): from the
 // context in R6 into R0, in the host's order; they lose R1 to R5, and one beyond the packet's end ends
-// the program with 0. Jumps go forward only.
+// the program with 0. Atomic operations are of 32 bits (§5.3); memory is a map's only value (§5.4, type 2).
+// Jumps go forward only.
 
 package enum BPFRegister: UInt8, Sendable { case r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 }
 
@@ -56,6 +57,7 @@ enum BPFOperation: UInt8 {
   case and = 0x50
   case shiftLeft = 0x60
   case shiftRight = 0x70
+  case modulo = 0x90
   case exclusiveOr = 0xa0
   case move = 0xb0
 }
@@ -100,6 +102,28 @@ struct BPFAssembler {
       BPFInstruction(0x18, register, immediate: Int32(truncatingIfNeeded: value)))
     instructions.append(
       BPFInstruction(0x00, immediate: Int32(truncatingIfNeeded: value >> 32)))
+  }
+
+  /// The address of the one value of an array map, plus an offset; two instructions long.
+  /// - Parameter map: the map's descriptor.
+  mutating func set(_ register: BPFRegister, valueOf map: CInt, offset: Int32) {
+    instructions.append(BPFInstruction(0x18, register, .r2, immediate: map))
+    instructions.append(BPFInstruction(0x00, immediate: offset))
+  }
+
+  /// 32 bits of memory.
+  mutating func loadWord(_ to: BPFRegister, from address: BPFRegister) {
+    instructions.append(BPFInstruction(0x61, to, address))
+  }
+
+  /// Adds to 32 bits of memory, all at once; `summand` is then what they were.
+  mutating func fetchAdd(_ address: BPFRegister, _ summand: BPFRegister) {
+    instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x01))
+  }
+
+  /// Writes 32 bits of memory if they equal R0, all at once; R0 is then what they were.
+  mutating func compareExchange(_ address: BPFRegister, _ value: BPFRegister) {
+    instructions.append(BPFInstruction(0xc3, address, value, immediate: 0xf1))
   }
 
   /// R0 = packet[offset...], in the host's order.

@@ -1,14 +1,21 @@
 // Which of several workers a flow lives on.
 //
 // Workers share nothing, so everything about a five-tuple (its flow, the endpoint that rests in
-// TIME-WAIT, the cookie that may come back) must be found on one of them: its home. Home is a keyed
-// hash of the addresses and ports, fixed for the daemon's life, and known in two places: here, and in
-// the program that the kernel runs for each packet to choose a queue (`SteeringProgram`). Both
-// compute the same, and what the kernel gets wrong all the same, or was never asked, is handed over.
+// TIME-WAIT, the cookie that may come back) must be found on one of them: its home. Five-tuples are
+// divided into many parts by a keyed hash, and a part has a home while anything of it lives: the worker
+// that took it last. One that has none is dealt to the workers in turn when a packet of it comes. So a
+// client's connections are spread evenly, however few they are: a home that the hash alone decided would
+// bring two streams together as often as not, and of 32 connections at a time 20 and more would wait for
+// one of two workers (Tests/Benchmarks/TRIED.md).
+//
+// Whose home a part is stands in memory (`Homes`) that all workers and the program share which the
+// kernel runs for each packet to choose a queue (`SteeringProgram`). The program deals; a worker that
+// is brought a packet of a part without home, or begins a flow, takes it. What came to another than its
+// home is handed over.
 //
 // The hash is symmetric: client and virtual address may change places. So a packet of ours that an
 // ICMP error quotes leads home like one of the client's, and whoever opens a connection through the
-// device can try source ports until `worker(of:)` names the worker that it is to live on.
+// device can look for source ports whose part nobody has, and take it.
 //
 // What has ports that are cheap to find is hashed by addresses and ports: TCP and UDP over IPv4 with
 // whatever options, and over IPv6 right behind the fixed header. Everything else goes by addresses
@@ -22,12 +29,13 @@
 
 import Wire
 
-/// The assignment of flows to workers; the same for the same keys.
+/// The assignment of flows to workers.
 package struct Steering: Sendable, BitwiseCopyable {
   /// The number of workers, 1...workersMax.
   package let workers: Int
   package static let workersMax = 256
 
+  package let homes: Homes
   /// Exclusive-or'ed with an address's first half.
   let whitening: UInt64
   /// Odd factors: of an address's first half, its second, the port, and the sum.
@@ -36,9 +44,11 @@ package struct Steering: Sendable, BitwiseCopyable {
   /// - Parameters:
   ///   - workers: 1...workersMax.
   ///   - seed: from the system's entropy, drawn once at start and told to nobody.
-  package init(workers: Int, seed: (UInt64, UInt64)) {
+  ///   - homes: of no other steering, all parts without one.
+  package init(workers: Int, seed: (UInt64, UInt64), homes: Homes) {
     precondition(1...Self.workersMax ~= workers, "workers")
     self.workers = workers
+    self.homes = homes
     // SplitMix64 spreads the seed: equal or empty halves make no weak keys.
     var state = seed.0
     func next() -> UInt64 {
@@ -52,23 +62,31 @@ package struct Steering: Sendable, BitwiseCopyable {
     factors = (next() | 1, next() | 1, next() | 1, next() | 1)
   }
 
-  /// The home of a flow: 0..<workers.
+  /// The part that a five-tuple belongs to: 0..<Homes.partCount.
   @inline(__always)
-  package func worker(of tuple: FiveTuple) -> Int {
-    worker(tuple.client, tuple.clientPort, tuple.virtual, tuple.virtualPort)
+  package func part(of tuple: FiveTuple) -> Int {
+    Int(
+      sum(tuple.client, tuple.clientPort, tuple.virtual, tuple.virtualPort)
+        >> UInt64(64 - Homes.partBits))
   }
+
+  /// The home of a five-tuple; nil while nothing of its part lives.
+  package func home(of tuple: FiveTuple) -> Int? { homes[part(of: tuple)] }
+
+  /// The worker that a packet of a flow is brought to: its home, and where it has none, whose turn it is,
+  /// which takes it. The kernel's program does the same.
+  package func deal(_ tuple: FiveTuple) -> Int { homes.deal(part(of: tuple), among: workers) }
 
   /// Where packets go that are hashed by their addresses alone, in whichever order: 0..<workers.
   package func worker(of source: IPAddress, _ destination: IPAddress) -> Int {
-    worker(source, 0, destination, 0)
+    Int((sum(source, 0, destination, 0) >> 32 &* UInt64(workers)) >> 32)
   }
 
   @inline(__always)
-  private func worker(
+  private func sum(
     _ first: IPAddress, _ firstPort: UInt16, _ second: IPAddress, _ secondPort: UInt16
-  ) -> Int {
-    let sum = mixed(first, firstPort) &+ mixed(second, secondPort)
-    return Int(((sum &* factors.3) >> 32 &* UInt64(workers)) >> 32)
+  ) -> UInt64 {
+    (mixed(first, firstPort) &+ mixed(second, secondPort)) &* factors.3
   }
 
   @inline(__always)

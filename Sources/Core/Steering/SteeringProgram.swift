@@ -4,14 +4,18 @@
 // virtio-net header, and takes what it returns, modulo the number of queues, for the queue. A packet
 // that is cut short inside of what is read goes to queue 0, where it is dropped as malformed.
 //
-//   R6 the context   R7 the length of the IPv4 header, then the sum   R8 the address being mixed
-//   R9 both ports, the source's above the destination's
+//   R6 the context   R7 the length of the IPv4 header, then the sum   R8 the address being mixed, then
+//   the part's word  R9 both ports, the source's above the destination's; 0 without
+//
+// A part without home is dealt by the kernel's atomic operations (Linux 5.12), in memory of a map that the
+// workers have mapped (`Homes`).
 
 import Wire
 
 package enum SteeringProgram {
-  /// The instructions for `steering`; about a hundred, without a loop.
-  package static func assemble(_ steering: Steering) -> [BPFInstruction] {
+  /// The instructions for `steering`; fewer than two hundred, without a loop.
+  /// - Parameter map: the descriptor of an array map whose one value is the memory of `steering.homes`.
+  package static func assemble(_ steering: Steering, map: CInt) -> [BPFInstruction] {
     var a = BPFAssembler()
     let ipv6 = a.label()
     let finish = a.label()
@@ -45,6 +49,10 @@ package enum SteeringProgram {
 
     a.place(finish)
     multiply(&a, .r7, by: steering.factors.3)
+    let byAddresses = a.label()
+    a.jump(if: .r9, equals: 0, to: byAddresses)
+    goHome(&a, steering, map: map)
+    a.place(byAddresses)
     a.apply(.shiftRight, .r7, 32)
     a.apply(.multiply, .r7, Int32(steering.workers))
     a.apply(.shiftRight, .r7, 32)
@@ -54,6 +62,35 @@ package enum SteeringProgram {
     a.apply(.move, .r0, 0)
     a.exit()
     return a.finish()
+  }
+
+  /// Ends with the home of the part that R7 belongs to, which takes its turn if there is none.
+  private static func goHome(_ a: inout BPFAssembler, _ steering: Steering, map: CInt) {
+    let vacant = a.label()
+    let taken = a.label()
+    let settled = a.label()
+    a.apply(.shiftRight, .r7, Int32(64 - Homes.partBits))
+    a.apply(.shiftLeft, .r7, 2)
+    a.set(.r8, valueOf: map, offset: 0)
+    a.apply(.add, .r8, .r7)
+    a.loadWord(.r0, from: .r8)
+    a.jump(if: .r0, equals: 0, to: vacant)
+    a.jump(to: settled)
+    a.place(vacant)
+    a.set(.r1, valueOf: map, offset: Int32(Homes.dealtOffset))
+    a.apply(.move, .r2, 1)
+    a.fetchAdd(.r1, .r2)
+    a.apply(.modulo, .r2, Int32(steering.workers))
+    a.apply(.add, .r2, 1)
+    a.apply(.move, .r0, 0)
+    a.compareExchange(.r8, .r2)
+    a.jump(if: .r0, equals: 0, to: taken)
+    a.jump(to: settled)
+    a.place(taken)
+    a.apply(.move, .r0, .r2)
+    a.place(settled)
+    a.apply(.add, .r0, -1)
+    a.exit()
   }
 
   /// R9 = both ports, or 0.

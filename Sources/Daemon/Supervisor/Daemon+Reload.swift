@@ -77,7 +77,7 @@ extension Daemon {
     configuration = new
     output.follow(new.daemon.log)
     let old = rules
-    rules = RuleSet(new.forwards, after: old, counting: workers.count > 1 ? .atomic : nil)
+    rules = RuleSet(new.forwards, after: old, isShared: workers.count > 1)
     post(
       .install(rules, unmatched: new.daemon.unmatched, drainTimeout: new.daemon.drainTimeout))
     keepUntilTaken(old)

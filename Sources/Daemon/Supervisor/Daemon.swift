@@ -179,15 +179,17 @@ actor Daemon {
     let maxFlows = identity.flowCountMax
     var handOvers: [HandOver] = []
     if opened.steering != nil { for _ in 0..<count { handOvers.append(try HandOver()) } }
-    rules = RuleSet(configuration.forwards, counting: count > 1 ? .atomic : nil)
+    rules = RuleSet(configuration.forwards, isShared: count > 1)
+    // The same for all: sequence numbers and timestamps of a five-tuple go on where the last conversation's
+    // ended, wherever that lived (RFC 6528, RFC 7323 §7.1).
+    let seed = (try Entropy.word(), try Entropy.word())
     for number in 0..<count {
       let settings = WorkerSettings(
         mtu: configuration.device.mtu,
         maxFlows: max(1, maxFlows / count + (number < maxFlows % count ? 1 : 0)),
         unmatched: configuration.daemon.unmatched,
         drainTimeout: configuration.daemon.drainTimeout,
-        seed: (try Entropy.word(), try Entropy.word()), ownPrefixes: plan.ownPrefixes,
-        ownAddresses: plan.addresses,
+        seed: seed, ownPrefixes: plan.ownPrefixes, ownAddresses: plan.addresses,
         place: opened.steering.map {
           WorkerPlace(steering: $0, number: number, handOvers: handOvers)
         }, fallsBehind: fallsBehind)

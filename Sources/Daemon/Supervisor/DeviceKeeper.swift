@@ -114,17 +114,20 @@ actor DeviceKeeper {
   /// - Returns: where flows live; nil with one queue.
   private func steer(_ device: borrowing TunDevice) throws(SystemError) -> Steering? {
     guard device.queueCount > 1 else { return nil }
-    let steering = Steering(
-      workers: device.queueCount, seed: (try Entropy.word(), try Entropy.word()))
+    let seed = (try Entropy.word(), try Entropy.word())
     do throws(SystemError) {
-      try device.steer(by: try SocketFilter(SteeringProgram.assemble(steering).map(\.word)))
+      let map = try SharedMap(octets: Homes.octets)
+      let steering = Steering(workers: device.queueCount, seed: seed, homes: Homes(map.memory))
+      let program = SteeringProgram.assemble(steering, map: map.number)
+      try device.steer(by: try SocketFilter(program.map(\.word)))
+      return steering
     } catch {
       device.steerByKernel()
       log.warning(
         "the kernel steers packets its own way; what comes to the wrong worker is handed over",
         metadata: ["queues": "\(device.queueCount)", "error": "\(error)"])
+      return Steering(workers: device.queueCount, seed: seed, homes: .ofProcess())
     }
-    return steering
   }
 
   /// Waits, a second at most, until the kernel delivers to every address of the device: before that it

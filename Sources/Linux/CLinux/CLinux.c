@@ -320,6 +320,18 @@ int clinux_tun_set_steering(int descriptor, int program) {
   return (int)answer(ioctl(descriptor, TUNSETSTEERINGEBPF, &program));
 }
 
+int clinux_make_shared_map(unsigned int octets) {
+  union bpf_attr attributes;
+  memset(&attributes, 0, sizeof attributes);
+  attributes.map_type = BPF_MAP_TYPE_ARRAY;
+  attributes.key_size = 4;
+  attributes.value_size = octets;
+  attributes.max_entries = 1;
+  attributes.map_flags = BPF_F_MMAPABLE;
+  memcpy(attributes.map_name, "ferry_homes", 12);
+  return (int)answer(syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof attributes));
+}
+
 int clinux_load_socket_filter(const void *instructions, unsigned int count) {
   union bpf_attr attributes;
   memset(&attributes, 0, sizeof attributes);

@@ -25,6 +25,7 @@ package enum SystemCall: String, Sendable, BitwiseCopyable {
   case tunOffload = "TUNSETOFFLOAD"
   case tunPersist = "TUNSETPERSIST"
   case tunSteering = "TUNSETSTEERINGEBPF"
+  case mapCreate = "bpf(BPF_MAP_CREATE)"
   case programLoad = "bpf(BPF_PROG_LOAD)"
   case programRun = "bpf(BPF_PROG_TEST_RUN)"
   case netlink = "rtnetlink"

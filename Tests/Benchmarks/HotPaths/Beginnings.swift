@@ -58,7 +58,7 @@ package struct BoundedConnections: HotPath, ~Copyable {
   private let rules: RuleSet
 
   package init() {
-    rules = RuleSet([.hot(to: .name("api.example"), maxConnections: 1)], counting: .inTurns)
+    rules = RuleSet([.hot(to: .name("api.example"), maxConnections: 1)], isShared: true)
     connections = Connections(rules: rules)
     connections.resolved("api.example", [IPAddress(v4: 0xCB00_7105), IPAddress(v4: 0xCB00_7106)])
   }
@@ -145,15 +145,4 @@ extension ForwardRule {
       listen: [ListenPattern(addresses: .any, ports: PortRange(80))],
       target: Target(host: host, port: .same), maxConnections: maxConnections)
   }
-}
-
-extension SharedCounting {
-  /// For workers on one thread.
-  package static let inTurns = SharedCounting(
-    load: { $0.assumingMemoryBound(to: Int.self).pointee },
-    add: { word, number in
-      let word = word.assumingMemoryBound(to: Int.self)
-      word.pointee += number
-      return word.pointee
-    })
 }

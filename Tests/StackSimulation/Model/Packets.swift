@@ -17,6 +17,11 @@ struct Addressing {
   var headerOctets: Int { isIPv4 ? 20 : 40 }
   var clientAddress: IPAddress { IPAddress(octets: client) ?? .anyIPv6 }
   var virtualAddress: IPAddress { IPAddress(octets: virtual) ?? .anyIPv6 }
+  var tuple: FiveTuple {
+    FiveTuple(
+      client: clientAddress, virtual: virtualAddress, clientPort: clientPort,
+      virtualPort: virtualPort, transport: .tcp)
+  }
 }
 
 enum Flag {

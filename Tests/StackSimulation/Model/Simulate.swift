@@ -7,6 +7,9 @@ package func simulate(
 ) throws -> Report {
   var plan = plan ?? Plan(seed: seed)
   if fault == .ignoresHomes { plan = plan.shared(by: 3) }
+  #if PLANTED_FAULTS
+    if PlantedFault.isPlanted(.leavesHomeEarly) { plan = plan.shared(by: 3) }
+  #endif
   let simulation = Simulation(plan, seed: seed, fault: fault)
   simulation.trace.isWhole = whole
   do {

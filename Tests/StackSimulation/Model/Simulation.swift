@@ -55,10 +55,11 @@ package final class Simulation {
   var now: MonotonicInstant
   let origin: MonotonicInstant
   let workers: [Worker]
-  /// Decides which worker's queue a packet comes to.
+  /// Which worker's queue a packet comes to: the one that the kernel's program would name, or any.
+  let steering: Steering
+  private let homesMemory = UnsafeMutableRawPointer.allocate(
+    byteCount: Homes.octets, alignment: 128)
   var steersman: Dice
-  /// The worker that dialled for a client, by its port.
-  var homes: [UInt16: Int] = [:]
   var up: Link
   var down: Link
   var conversations: [Conversation] = []
@@ -73,6 +74,8 @@ package final class Simulation {
   var faultCount = 0
   package var trace = Trace()
 
+  deinit { homesMemory.deallocate() }
+
   package init(_ plan: Plan, seed: UInt64, fault: Fault? = nil) {
     self.plan = plan
     self.fault = fault
@@ -80,7 +83,10 @@ package final class Simulation {
     now = MonotonicInstant(nanoseconds: 1_000_000_000 + dice.next() >> UInt64(dice.within(20...40)))
     origin = now
     let count = plan.workers
-    let steering = Steering(workers: max(1, count), seed: (seed, ~seed))
+    homesMemory.initializeMemory(as: UInt8.self, repeating: 0, count: Homes.octets)
+    let steering = Steering(
+      workers: max(1, count), seed: (seed, ~seed), homes: Homes(homesMemory))
+    self.steering = steering
     let ignoresHomes = fault == .ignoresHomes
     let start = now
     workers = (0..<count).map { number in
@@ -162,7 +168,7 @@ package final class Simulation {
       conversations[index].peer.open(at: now)
       try settle(index)
     case .up(let packet, let flow, let segmentOctets):
-      let queue = workers.count == 1 ? 0 : steersman.below(workers.count)
+      let queue = workers.count == 1 ? 0 : queue(for: packet)
       workers[queue].inbox.append((dress(packet, segmentOctets: segmentOctets), flow))
     case .down(let packet, let flow): try arrives(packet, flow)
     case .peer(let index):
@@ -177,6 +183,25 @@ package final class Simulation {
   }
 
   // MARK: The workers
+
+  /// The queue that a packet comes to: mostly that which the kernel's program names, sometimes any.
+  private func queue(for packet: [UInt8]) -> Int {
+    let any = steersman.below(workers.count)
+    guard steersman.below(4) > 0, let parsed = try? ParsedPacket(parsing: packet.span.bytes) else {
+      return any
+    }
+    let ports: (UInt16, UInt16)
+    switch parsed.transport {
+    case .tcp(let header): ports = (header.sourcePort, header.destinationPort)
+    case .udp(let header): ports = (header.sourcePort, header.destinationPort)
+    case .fragment, .icmp, .unsupported:
+      return steering.worker(of: parsed.ip.source, parsed.ip.destination)
+    }
+    return steering.deal(
+      FiveTuple(
+        client: parsed.ip.source, virtual: parsed.ip.destination, clientPort: ports.0,
+        virtualPort: ports.1, transport: .tcp))
+  }
 
   private func turn(_ worker: Worker) throws {
     let number = worker.number
@@ -216,12 +241,12 @@ package final class Simulation {
   }
 
   private func openTarget(_ port: UInt16, _ number: Int) throws -> TargetModel? {
-    guard homes[port, default: number] == number else {
-      throw Violation("flow \(port - 40_000) lives on workers \(homes[port] ?? 0) and \(number)")
-    }
-    homes[port] = number
     let index = Int(port) - 40_000
     let conversation = conversations[index]
+    let tuple = conversation.peer.addressing.tuple
+    for other in workers where other.number != number && other.stack.lives(tuple) {
+      throw Violation("flow \(index) lives on workers \(other.number) and \(number)")
+    }
     let isStray = conversation.dials > 0 && conversation.peer.phase != .opening
     var plan = conversation.plan.target
     if isStray { plan.download = 0 }

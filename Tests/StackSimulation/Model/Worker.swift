@@ -196,7 +196,9 @@ final class Worker: StackOwner {
       count += 1
       let frame = reads(frame, flow)
       stack.takeOver(place(frame, at: used), wasFragmented: false, at: now)
-      guard stack.strays.isEmpty else { throw Violation("a packet is handed over twice") }
+      // Its home has moved meanwhile.
+      for stray in stack.strays { handOver(stray.worker, Array(stray.frame), flow) }
+      stack.forgetStrays()
       used += (frame.count + 63) & ~63
       if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
     }

@@ -153,6 +153,10 @@ int clinux_tun_set_persistent(int descriptor, bool persistent);
 // device keeps the program, `program` can be closed.
 int clinux_tun_set_steering(int descriptor, int program);
 
+// BPF_MAP_CREATE of an array with one value of so many octets, zeros, that can be mapped into memory.
+// Answers with its descriptor. -EPERM as for a program.
+int clinux_make_shared_map(unsigned int octets);
+
 // BPF_PROG_LOAD of a socket filter; `instructions` are `count` of eight octets. Answers with its
 // descriptor. -EPERM without CAP_BPF (or CAP_SYS_ADMIN), where others may not load any.
 int clinux_load_socket_filter(const void *instructions, unsigned int count);

@@ -1,0 +1,75 @@
+// Which worker has which part of the five-tuples: memory that all workers share with the kernel.
+//
+// A word for each part, 0 while nothing of it lives and the worker's number plus one otherwise. Only who
+// finds a 0 may write there, by compare-and-exchange, and only the worker that has a part may give it
+// up: so a part has one home at a time, whatever two of them, or a worker and the kernel, do at once.
+// Behind the words, in a cache line of its own, lies the number of parts dealt so far, whose turn it is.
+//
+// A packet costs a worker the reading of one word. Words are written when the first flow of a part
+// begins and when its last one ends, beside a dozen system calls that each of these costs; that the words
+// of sixteen parts share a cache line is nothing next to that.
+
+import Synchronization
+
+package struct Homes: BitwiseCopyable, @unchecked Sendable {
+  static let partBits = 14
+  package static let partCount = 1 << partBits
+  /// Where the count of parts dealt lies, octets from the start.
+  static let dealtOffset = partCount * MemoryLayout<UInt32>.stride
+  /// What `memory` must have.
+  package static let octets = dealtOffset + 128
+
+  private let memory: UnsafeMutableRawPointer
+
+  /// - Parameter memory: `octets` of zeros, at a border of eight octets, that stay as long as the value.
+  package init(_ memory: UnsafeMutableRawPointer) { self.memory = memory }
+
+  /// With memory of this process, which stays as long as it runs.
+  package static func ofProcess() -> Homes {
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: octets, alignment: 128)
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: octets)
+    return Homes(memory)
+  }
+
+  /// A part's home; nil where nothing of it lives.
+  @inline(__always)
+  package subscript(part: Int) -> Int? {
+    let word = word(part).pointee.load(ordering: .relaxed)
+    return word == 0 ? nil : Int(word) - 1
+  }
+
+  /// Takes a part for a worker unless another has it.
+  /// - Returns: its home from now on.
+  @inline(__always)
+  package func take(_ part: Int, for worker: Int) -> Int {
+    self[part] ?? takeVacant(part, for: worker)
+  }
+
+  @inline(never)
+  private func takeVacant(_ part: Int, for worker: Int) -> Int {
+    let (isTaken, word) = word(part).pointee.compareExchange(
+      expected: 0, desired: UInt32(worker) + 1, ordering: .relaxed)
+    return isTaken ? worker : Int(word) - 1
+  }
+
+  /// Gives up a part that is a worker's and of which nothing lives.
+  package func leave(_ part: Int) { word(part).pointee.store(0, ordering: .relaxed) }
+
+  func deal(_ part: Int, among workers: Int) -> Int {
+    if let home = self[part] { return home }
+    let dealt = (memory + Self.dealtOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
+    let turn = dealt.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
+    return takeVacant(part, for: Int(turn) % workers)
+  }
+
+  /// All parts are without a home again: for who begins anew with nothing living.
+  package func leaveAll() {
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: Self.octets)
+  }
+
+  @inline(__always)
+  private func word(_ part: Int) -> UnsafeMutablePointer<Atomic<UInt32>> {
+    precondition(0..<Self.partCount ~= part, "part")
+    return memory.assumingMemoryBound(to: Atomic<UInt32>.self) + part
+  }
+}
