@@ -142,6 +142,28 @@ import Wire
     #expect(here.takeStrays().count == 1)
   }
 
+  @Test("no two workers' fragments have the same identification, begun with the same seed")
+  func identifiesFragments() throws {
+    var seen: [UInt16: Int] = [:]
+    for number in 0..<4 {
+      let here = world(number)
+      here.send(udpPacket(port: try port(on: number, virtualPort: 53), payload: [1]))
+      let slot = try #require(here.flow)
+      for _ in 0..<50 {
+        here.sockets[slot]?.sayingDatagrams = [[UInt8](repeating: 1, count: 2000)]
+        here.socketEvent(slot, readable: true)
+        let identifications = here.take().map {
+          UInt16($0.octets[4]) << 8 | UInt16($0.octets[5])
+        }
+        #expect(identifications.count == 2 && Set(identifications).count == 1)
+        for each in identifications {
+          #expect(seen.updateValue(number, forKey: each) ?? number == number)
+        }
+      }
+    }
+    #expect(seen.count == 200)
+  }
+
   // MARK: Homes that move
 
   @Test("what has no home stays where it comes, until the last flow of its part has ended")

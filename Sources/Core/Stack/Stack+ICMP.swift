@@ -38,8 +38,8 @@ extension Stack {
         // One answer to each question, no longer than it: no amplifier, and so no limit.
         try ICMPResponder.echoReply(
           to: span, header: ip, checksumIsKnown: known, mtu: settings.mtu,
-          identification: fragmentIdentification, into: &frames)
-        fragmentIdentification &+= 1
+          identification: fragmentIdentification.number, into: &frames)
+        fragmentIdentification.step()
         counters.echoReplies += 1
       case .packetTooBig(let mtu, let quoted):
         try packetTooBig(mtu, quoted, try flow(quoted, toldTo: ip.destination), at: now)

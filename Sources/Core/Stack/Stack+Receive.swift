@@ -3,6 +3,7 @@ import ICMP
 import Primitives
 import Relay
 import SocketTable
+import Steering
 import TCP
 import UDP
 import Wire
@@ -18,6 +19,22 @@ struct Arrival {
   var virtio: VirtioNetHeader
   /// The IP packet, without the virtio-net header, which lies in front of it.
   var octets: UnsafeRawBufferPointer
+
+  /// Nil without ports.
+  @inline(__always)
+  var tuple: FiveTuple? {
+    switch packet.transport {
+    case .tcp(let header):
+      FiveTuple(
+        client: packet.ip.source, virtual: packet.ip.destination, clientPort: header.sourcePort,
+        virtualPort: header.destinationPort, transport: .tcp)
+    case .udp(let header):
+      FiveTuple(
+        client: packet.ip.source, virtual: packet.ip.destination, clientPort: header.sourcePort,
+        virtualPort: header.destinationPort, transport: .udp)
+    case .fragment, .icmp, .unsupported: nil
+    }
+  }
 
   var payload: Slice {
     guard let base = octets.baseAddress else {
@@ -53,6 +70,8 @@ extension Stack {
     guard let whole = try reassemble(arrival, at: now) else { return }
     var joined = try parse(whole)
     joined.packet.ip.dontFragment = false  // its sender has fragmented it already
+    // Whoever sends fragments has no turn by the kernel's program, and all of its come here.
+    if let tuple = joined.tuple, let steering = settings.steering { _ = steering.deal(tuple) }
     if let home = otherHome(of: joined) {
       handOver(joined, to: home, wasFragmented: true)
     } else {

@@ -66,23 +66,10 @@ extension Stack {
   @inline(__always)
   func otherHome(of arrival: Arrival) -> Int? {
     guard let steering = settings.steering else { return nil }
-    let ip = arrival.packet.ip
-    switch arrival.packet.transport {
-    case .tcp(let header):
-      return otherHome(
-        FiveTuple(
-          client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
-          virtualPort: header.destinationPort, transport: .tcp))
-    case .udp(let header):
-      return otherHome(
-        FiveTuple(
-          client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
-          virtualPort: header.destinationPort, transport: .udp))
-    case .fragment:
-      let home = steering.worker(of: ip.source, ip.destination)
-      return home == settings.worker ? nil : home
-    case .icmp, .unsupported: return nil
-    }
+    if let tuple = arrival.tuple { return otherHome(tuple) }
+    guard case .fragment = arrival.packet.transport else { return nil }
+    let home = steering.worker(of: arrival.packet.ip.source, arrival.packet.ip.destination)
+    return home == settings.worker ? nil : home
   }
 
   /// The home of a flow that a packet has come of, when it is another worker. What has none is ours from

@@ -172,9 +172,9 @@ extension Stack {
       try DatagramWriter.write(
         datagram, tuple: flows[slot].tuple,
         mtu: sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now),
-        identification: fragmentIdentification,
+        identification: fragmentIdentification.number,
         checksum: settings.offloadsChecksum ? .offloaded : .computed, into: &frames)
-      fragmentIdentification &+= 1
+      fragmentIdentification.step()
     } catch {
       if case .frameQueueFull = error, !frames.isEmpty { return false }
       memory.drops.count(error)

@@ -163,7 +163,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   var pressureLookAt = MonotonicInstant.zero
   /// When it is to be looked at again without being asked, since flows wait for it.
   var pressureDeadline = MonotonicInstant.distantFuture
-  var fragmentIdentification: UInt32 = 0
+  var fragmentIdentification: FragmentIdentification
   /// Clients of this turn that got no flow, at most `turnedAwayMax`, and how many more there were.
   package internal(set) var turnedAway: [TurnedAway] = []
   package internal(set) var turnedAwayUntold = 0
@@ -213,7 +213,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     // A flow that dials keeps one, and so does a session.
     quotes = Slab(
       capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
-    fragmentIdentification = UInt32(truncatingIfNeeded: settings.seed.0 >> 7)
+    fragmentIdentification = FragmentIdentification(
+      from: UInt32(truncatingIfNeeded: settings.seed.0 >> 7), worker: settings.worker, of: workers)
     _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
   }
 
