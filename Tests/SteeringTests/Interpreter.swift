@@ -59,6 +59,7 @@ func interpret(
       let word = try word(try value(each.destination))
       let operand = UInt32(truncatingIfNeeded: try value(each.source))
       switch each.immediate {
+      case 0x00: word.pointee &+= operand
       case 0x01:
         registers[Int(each.source)] = UInt64(word.pointee)
         word.pointee &+= operand
@@ -72,6 +73,8 @@ func interpret(
     case 0x15:
       let isEqual = try value(each.destination) == UInt64(bitPattern: Int64(each.immediate))
       if isEqual { position += Int(each.offset) }
+    case 0x2d:
+      if try value(each.destination) > value(each.source) { position += Int(each.offset) }
     case 0x45:
       let bits = try value(each.destination) & UInt64(bitPattern: Int64(each.immediate))
       if bits != 0 { position += Int(each.offset) }
@@ -96,6 +99,7 @@ private func result(_ operation: UInt8, _ a: UInt64, _ b: UInt64) throws -> UInt
   case 0x50: a & b
   case 0x60: a &<< b
   case 0x70: a &>> b
+  case 0x30: b == 0 ? 0 : a / b
   case 0x90: b == 0 ? a : a % b
   case 0xa0: a ^ b
   case 0xb0: b

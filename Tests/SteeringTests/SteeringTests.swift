@@ -42,7 +42,7 @@ import Wire
     }
   }
 
-  @Test("what has no home is dealt in turn, what has one stays there until it is left")
+  @Test("what has no home is dealt evenly, what has one stays there until it is left")
   func deals() {
     var generator = SeededGenerator(seed: 5)
     for workers in [1, 2, 3, 16, 256] {
@@ -57,11 +57,14 @@ import Wire
         #expect(steering.deal(tuple) == homes[part, default: turn])
         homes[part, default: turn] += 0
         #expect(steering.deal(tuple) == homes[part])
+        let share = (homes.count + workers - 1 - (homes[part] ?? 0)) / workers
+        #expect(steering.homes.load(of: homes[part] ?? 0) == share)
         #expect(steering.home(of: tuple) == homes[part])
         // Another that wants it does not get it.
         #expect(steering.homes.take(part, for: workers - 1) == homes[part])
       }
       for part in homes.keys { steering.homes.leave(part) }
+      #expect((0..<workers).allSatisfy { steering.homes.load(of: $0) == 0 })
       for part in homes.keys {
         #expect(steering.homes[part] == nil)
         #expect(steering.homes.take(part, for: workers - 1) == workers - 1)
@@ -89,6 +92,24 @@ import Wire
         counts[left] -= 1
         #expect(counts.allSatisfy { abs($0 - 64 / workers) <= 1 }, "\(counts)")
       }
+    }
+  }
+
+  @Test("long conversations are spread evenly whatever short ones come between", arguments: [2, 4])
+  func spreadsLongOnes(_ workers: Int) {
+    var generator = SeededGenerator(seed: 12)
+    let (steering, memory) = Self.steering(workers, &generator)
+    defer { withExtendedLifetime(memory) {} }
+    var counts = [Int](repeating: 0, count: workers)
+    for long in 1...100 {
+      // One long, and as many short ones that all others' turns are used by them.
+      for short in 0..<workers {
+        let tuple = Self.tuple(&generator)
+        guard steering.home(of: tuple) == nil else { continue }
+        let home = steering.deal(tuple)
+        if short == 0 { counts[home] += 1 } else { steering.homes.leave(steering.part(of: tuple)) }
+      }
+      #expect(counts.allSatisfy { abs($0 - long / workers) <= 3 }, "\(counts)")
     }
   }
 

@@ -57,6 +57,7 @@ enum BPFOperation: UInt8 {
   case and = 0x50
   case shiftLeft = 0x60
   case shiftRight = 0x70
+  case divide = 0x30
   case modulo = 0x90
   case exclusiveOr = 0xa0
   case move = 0xb0
@@ -116,6 +117,11 @@ struct BPFAssembler {
     instructions.append(BPFInstruction(0x61, to, address))
   }
 
+  /// Adds to 32 bits of memory, all at once.
+  mutating func add(_ address: BPFRegister, _ summand: BPFRegister) {
+    instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x00))
+  }
+
   /// Adds to 32 bits of memory, all at once; `summand` is then what they were.
   mutating func fetchAdd(_ address: BPFRegister, _ summand: BPFRegister) {
     instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x01))
@@ -142,6 +148,10 @@ struct BPFAssembler {
     branch(0x15, register, value, label)
   }
 
+  mutating func jump(if register: BPFRegister, exceeds other: BPFRegister, to label: Label) {
+    branch(0x2d, register, 0, label, other)
+  }
+
   mutating func jump(if register: BPFRegister, hasAnyOf bits: Int32, to label: Label) {
     branch(0x45, register, bits, label)
   }
@@ -160,9 +170,10 @@ struct BPFAssembler {
   }
 
   private mutating func branch(
-    _ opcode: UInt8, _ register: BPFRegister, _ immediate: Int32, _ label: Label
+    _ opcode: UInt8, _ register: BPFRegister, _ immediate: Int32, _ label: Label,
+    _ other: BPFRegister = .r0
   ) {
     jumps.append((instructions.count, label.number))
-    instructions.append(BPFInstruction(opcode, register, immediate: immediate))
+    instructions.append(BPFInstruction(opcode, register, other, immediate: immediate))
   }
 }

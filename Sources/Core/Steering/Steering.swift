@@ -3,10 +3,10 @@
 // Workers share nothing, so everything about a five-tuple (its flow, the endpoint that rests in
 // TIME-WAIT, the cookie that may come back) must be found on one of them: its home. Five-tuples are
 // divided into many parts by a keyed hash, and a part has a home while anything of it lives: the worker
-// that took it last. One that has none is dealt to the workers in turn when a packet of it comes. So a
-// client's connections are spread evenly, however few they are: a home that the hash alone decided would
-// bring two streams together as often as not, and of 32 connections at a time 20 and more would wait for
-// one of two workers (Tests/Benchmarks/TRIED.md).
+// that took it last. One that has none is dealt to the workers, in turn and to who has fewer, when a
+// packet of it comes. So connections are spread evenly, however few they are: a home that the hash alone
+// decided would bring two streams together as often as not, and of 32 connections at a time 20 and more
+// would wait for one of two workers (Tests/Benchmarks/TRIED.md).
 //
 // Whose home a part is stands in memory (`Homes`) that all workers and the program share which the
 // kernel runs for each packet to choose a queue (`SteeringProgram`). The program deals; a worker that
@@ -73,8 +73,8 @@ package struct Steering: Sendable, BitwiseCopyable {
   /// The home of a five-tuple; nil while nothing of its part lives.
   package func home(of tuple: FiveTuple) -> Int? { homes[part(of: tuple)] }
 
-  /// The worker that a packet of a flow is brought to: its home, and where it has none, whose turn it is,
-  /// which takes it. The kernel's program does the same.
+  /// The worker that a packet of a flow is brought to: its home, and where it has none, the one that it is
+  /// dealt to, which has it from then on. The kernel's program does the same.
   package func deal(_ tuple: FiveTuple) -> Int { homes.deal(part(of: tuple), among: workers) }
 
   /// Where packets go that are hashed by their addresses alone, in whichever order: 0..<workers.

@@ -64,9 +64,11 @@ package enum SteeringProgram {
     return a.finish()
   }
 
-  /// Ends with the home of the part that R7 belongs to, which takes its turn if there is none.
+  /// Ends with the home of the part that R7 belongs to; what has none is dealt, as `Homes.deal` does it.
   private static func goHome(_ a: inout BPFAssembler, _ steering: Steering, map: CInt) {
     let vacant = a.label()
+    let other = a.label()
+    let chosen = a.label()
     let taken = a.label()
     let settled = a.label()
     a.apply(.shiftRight, .r7, Int32(64 - Homes.partBits))
@@ -80,7 +82,29 @@ package enum SteeringProgram {
     a.set(.r1, valueOf: map, offset: Int32(Homes.dealtOffset))
     a.apply(.move, .r2, 1)
     a.fetchAdd(.r1, .r2)
+    a.apply(.move, .r3, .r2)
+    a.apply(.divide, .r3, Int32(steering.workers))
+    a.apply(.modulo, .r3, Int32(max(1, steering.workers - 1)))
     a.apply(.modulo, .r2, Int32(steering.workers))
+    a.apply(.add, .r3, .r2)
+    a.apply(.add, .r3, 1)
+    a.apply(.modulo, .r3, Int32(steering.workers))
+    // R2 whose turn it is, R3 another; R4 and R5 the counts of the parts that they have.
+    a.set(.r1, valueOf: map, offset: Int32(Homes.loadsOffset))
+    for (worker, address) in [(BPFRegister.r2, BPFRegister.r4), (.r3, .r5)] {
+      a.apply(.move, address, worker)
+      a.apply(.and, address, Int32(Steering.workersMax - 1))  // as it is, which no verifier knows
+      a.apply(.shiftLeft, address, Int32(Homes.lineBits))
+      a.apply(.add, address, .r1)
+    }
+    a.loadWord(.r0, from: .r4)
+    a.loadWord(.r1, from: .r5)
+    a.jump(if: .r0, exceeds: .r1, to: other)
+    a.jump(to: chosen)
+    a.place(other)
+    a.apply(.move, .r2, .r3)
+    a.apply(.move, .r4, .r5)
+    a.place(chosen)
     a.apply(.add, .r2, 1)
     a.apply(.move, .r0, 0)
     a.compareExchange(.r8, .r2)
@@ -88,6 +112,8 @@ package enum SteeringProgram {
     a.jump(to: settled)
     a.place(taken)
     a.apply(.move, .r0, .r2)
+    a.apply(.move, .r1, 1)
+    a.add(.r4, .r1)
     a.place(settled)
     a.apply(.add, .r0, -1)
     a.exit()
