@@ -44,9 +44,9 @@ struct FuzzHanded {
 
 final class FuzzWorkers: FuzzDevice {
   private static let handedMax = 6
-  private let steering = Steering(workers: 2, seed: (1, 2), homes: FuzzWorkers.homes)
-  /// Each execution begins with no flows, and so without homes.
-  private static let homes = Homes.ofProcess()
+  private let steering = Steering(workers: 2, seed: (1, 2), homes: Homes(FuzzWorkers.memory))
+  nonisolated(unsafe) private static let memory = UnsafeMutableRawPointer.allocate(
+    byteCount: Homes.octets, alignment: 128)
 
   private let mailboxes: [FuzzMailbox]
   private let workers: [FuzzWorker]
@@ -62,7 +62,8 @@ final class FuzzWorkers: FuzzDevice {
   init(settings: UInt8, rules: UInt8, peers: [FuzzPeer]) {
     let mailboxes = [FuzzMailbox(), FuzzMailbox()]
     let steering = steering
-    steering.homes.leaveAll()
+    // Each execution begins with no flows, and so without homes.
+    Self.memory.initializeMemory(as: UInt8.self, repeating: 0, count: Homes.octets)
     self.mailboxes = mailboxes
     workers = (0..<2).map { number in
       let place = FuzzPlace(steering: steering, number: number) { worker, handed in
@@ -192,6 +193,11 @@ final class FuzzWorkers: FuzzDevice {
       worker.requireEmpty()
     }
     require(mailboxes.allSatisfy(\.isEmpty), "no mail is left")
+    for (number, worker) in workers.enumerated() {
+      for _ in 0..<Homes.partCount / Stack.partsOfTurn { worker.stack.lookAtParts() }
+      require(steering.homes.load(of: number) == 0, "no load is left")
+    }
+    require((0..<Homes.partCount).allSatisfy { steering.homes[$0] == nil }, "no part is kept")
     require(bounded.allSatisfy { $0.count?.value == 0 }, "no flow is counted any more")
   }
 }

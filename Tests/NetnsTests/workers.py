@@ -67,7 +67,7 @@ def serve(world, family):
 
 
 def expect_spread(found, workers, flows, beside=8):
-    """Dealt in turn, but for the few whose part has a home already."""
+    """Dealt to who has fewer, but for the few whose part has a home already."""
     mean = flows / workers
     counts = [len(found[n]) for n in range(workers)]
     expect(sum(counts) == flows and all(abs(c - mean) <= beside for c in counts), "flows by worker: %s", counts)
@@ -99,13 +99,15 @@ def few_flows_are_spread_too(world):
     """Two streams are never left to one worker, nor are those that come when others have gone."""
     serve(world, 4)
     daemon = world.daemon([web()], device={"queues": 2})
+    together = 0                        # of one part by chance, once in 16384
     for _ in range(20):
         pair = [world.client.connect(V4, 80) for _ in range(2)]
         exchange_all(pair)
-        expect_spread(homes(daemon, 2), 2, 2, beside=0)
+        together += len(homes(daemon, 2)) == 1
         for s in pair:
             reset(s)
         wait(lambda: daemon.flows() == 0, 3, "no flows")
+    expect(together <= 1, "%d of 20 pairs lived on one worker", together)
     expect(handed_over(daemon) == 0, "%d packets came to the wrong worker", handed_over(daemon))
 
 
@@ -393,7 +395,8 @@ def workers_write_no_common_cache_line(world):
 def flows_that_begin_and_end_write_no_common_cache_line(world):
     """The rules are one memory that all workers read, and a reload gives them another.
 
-    Without the steering program, which deals a port anew to each connection: so the kernel brings it to one worker.
+    Without the steering program, which deals a port anew to each connection: so the kernel brings it to one worker. What is
+    written back as it was is not seen: the words that say whose a flow is.
     """
     tool_missing("strace")
     serve(world, 4)

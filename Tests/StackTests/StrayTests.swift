@@ -225,8 +225,78 @@ import Wire
     #expect(worlds[2].take().map(\.tcp?.flags) == [[.syn, .ack]])
   }
 
-  @Test("a part stays while a cookie of it may come back")
-  func keepsHomeOfCookies() throws {
+  @Test("what the kernel dealt for a packet that got no further comes back in some turns")
+  func findsWhatWasLost() throws {
+    let here = world(2)
+    var client = Client(here, port: try port(on: 2))
+    try client.connect()
+    var packet = tcpPacket(port: try port(on: 2), .syn, sequence: 1)
+    packet[packet.count - 1] ^= 1
+    here.send(packet)
+    #expect(here.stack.drops[.badTransportChecksum] == 1)
+    let lost = try port(on: 2, virtualPort: 81)
+    #expect(steering.homes.load(of: 2) == 3)
+    for _ in 0..<Homes.partCount / 16 { here.turn() }
+    #expect(steering.homes.load(of: 2) == 1)
+    #expect(steering.homes[part(port: lost, virtualPort: 81)] == nil)
+    #expect(here.stack.flowCount == 1)
+  }
+
+  @Test("an endpoint that rests is no load, and keeps its part until it has rested")
+  func restsWithoutLoad() throws {
+    let here = world(1)
+    let port = try port(on: 1)
+    let part = part(port: port)
+    var client = Client(here, port: port)
+    try client.connect()
+    #expect(steering.homes.load(of: 1) == 1)
+    here.sockets[try #require(here.flow)]?.finishes = true
+    here.socketEvent(try #require(here.flow), readable: true)
+    _ = client.receive()
+    client.send([.fin, .ack])
+    #expect(here.stack.timeWaitCount == 1)
+    #expect(steering.homes.load(of: 1) == 0 && steering.homes[part] == 1)
+    _ = here.take()
+    // The next connection of the same ports, then its end: one that rests gave way to it.
+    here.send(tcpPacket(port: port, .syn, sequence: 0x4000_0000))
+    #expect(here.take().map(\.tcp?.flags) == [[.syn, .ack]])
+    #expect(here.stack.timeWaitCount == 0)
+    #expect(steering.homes.load(of: 1) == 1 && steering.homes[part] == 1)
+    here.send(tcpPacket(port: port, .rst, sequence: 0x4000_0001))
+    #expect(here.stack.flowCount == 0)
+    #expect(steering.homes.load(of: 1) == 0 && steering.homes[part] == nil)
+  }
+
+  @Test("a flow table that is full of what rests makes room, and keeps the part of what comes")
+  func evictsWithinPart() throws {
+    let here = World(rules: rules, maxFlows: 1) { settings in
+      settings.steering = steering
+      settings.worker = 1
+    }
+    let port = try port(on: 1)
+    var client = Client(here, port: port)
+    try client.connect()
+    here.sockets[try #require(here.flow)]?.finishes = true
+    here.socketEvent(try #require(here.flow), readable: true)
+    _ = client.receive()
+    client.send([.fin, .ack])
+    #expect(here.stack.timeWaitCount == 1)
+    _ = here.take()
+    let other = try self.port(on: 1)
+    here.send(tcpPacket(port: other, .syn, sequence: 7))
+    #expect(here.take().map(\.tcp?.flags) == [[.syn, .ack]])
+    #expect(steering.homes[part(port: port)] == nil)
+    #expect(steering.homes[part(port: other)] == 1)
+    #expect(steering.homes.load(of: 1) == 1)
+    // A live one stays, and who finds no room leaves nothing.
+    let third = try self.port(on: 1)
+    here.send(tcpPacket(port: third, .syn, sequence: 7))
+    #expect(here.stack.flowCount == 1)
+    #expect(steering.homes[part(port: third)] == nil)
+    #expect(steering.homes.load(of: 1) == 1)
+  }
+
+  @Test("a cookie of one worker may come back to another") func sharesCookies() throws {
     let (first, second) = (world(0), world(1))
     // Until the flood's SYNs are answered by cookies, each holds a flow.
     var ports = Array((UInt16(40_000)..<40_400).reversed())
@@ -236,14 +306,14 @@ import Wire
       if first.stack.counters.cookiesSent > 0 { answered = port }
     }
     let port = try #require(answered)
-    #expect(steering.homes[part(port: port)] == 0)
     let cookie = try #require(first.take().last?.tcp)
     #expect(cookie.flags == [.syn, .ack])
-    let ack = tcpPacket(
-      port: port, .ack, sequence: 2, acknowledgment: cookie.sequence.rawValue &+ 1)
-    second.send(ack)
-    first.takeOver(try #require(second.takeStrays().first))
-    #expect(first.stack.counters.cookiesAccepted == 1)
+    #expect(steering.homes[part(port: port)] == nil)
+    second.send(
+      tcpPacket(port: port, .ack, sequence: 2, acknowledgment: cookie.sequence.rawValue &+ 1))
+    #expect(second.takeStrays().isEmpty)
+    #expect(second.stack.counters.cookiesAccepted == 1)
+    #expect(steering.homes[part(port: port)] == 1)
   }
 
   // MARK: Bounds of all together

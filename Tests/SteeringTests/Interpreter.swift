@@ -60,9 +60,6 @@ func interpret(
       let operand = UInt32(truncatingIfNeeded: try value(each.source))
       switch each.immediate {
       case 0x00: word.pointee &+= operand
-      case 0x01:
-        registers[Int(each.source)] = UInt64(word.pointee)
-        word.pointee &+= operand
       case 0xf1:
         let expected = UInt32(truncatingIfNeeded: try value(0))
         registers[0] = UInt64(word.pointee)
@@ -99,7 +96,6 @@ private func result(_ operation: UInt8, _ a: UInt64, _ b: UInt64) throws -> UInt
   case 0x50: a & b
   case 0x60: a &<< b
   case 0x70: a &>> b
-  case 0x30: b == 0 ? 0 : a / b
   case 0x90: b == 0 ? a : a % b
   case 0xa0: a ^ b
   case 0xb0: b

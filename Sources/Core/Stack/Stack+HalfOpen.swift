@@ -7,12 +7,13 @@ import Wire
 //
 // A SYN costs a slot, a socket and a connection at the target before its sender has shown that he
 // receives at his address. How many such flows a rule may have is bounded by `max_half_open`, divided by
-// the number of workers (one at least; the hash spreads clients evenly, and who comes beyond the bound
-// is served all the same), and all rules together by a quarter of the flow table. Beyond, a SYN is answered by a cookie (`SYNCookies`)
-// and forgotten: the target is dialled when the cookie comes back, and by then the client believes to
-// be connected, so that a failed dial can only be told by a reset. That is the one case in which a
-// client is answered before its target has. A SYN that would follow a connection in TIME-WAIT ends that
-// no sooner than its cookie comes back, or a flow is made of it: anybody may have sent it.
+// the number of workers (one at least; clients are dealt evenly, and who comes beyond the bound is
+// served all the same), and all rules together by a quarter of the flow table. Beyond, a SYN is
+// answered by a cookie (`SYNCookies`) and forgotten: the target is dialled when the cookie comes back,
+// and by then the client believes to be connected, so that a failed dial can only be told by a reset.
+// That is the one case in which a client is answered before its target has. A SYN that would follow a
+// connection in TIME-WAIT ends that no sooner than its cookie comes back, or a flow is made of it:
+// anybody may have sent it. All workers make the same cookies: one may come back to another.
 
 extension Stack {
   /// Whether a further SYN to the rule must keep nothing.
@@ -41,8 +42,7 @@ extension Stack {
     _ syn: TCPHeader, _ tuple: FiveTuple, _ rule: UInt32, insteadOf resting: UInt32?,
     at now: MonotonicInstant
   ) {
-    cookiesUntil = now + SYNCookies.period + SYNCookies.period
-    mayHaveCookiesOut = true
+    extendCookies(until: now + SYNCookies.period + SYNCookies.period)
     let last = resting.map { endpoints[$0].send.next }
     let isSent = TCPEndpoint.answer(
       syn, with: cookies, beyond: last.map { InitialSequence.floor(after: $0) },

@@ -70,7 +70,7 @@ extension Stack {
     guard let whole = try reassemble(arrival, at: now) else { return }
     var joined = try parse(whole)
     joined.packet.ip.dontFragment = false  // its sender has fragmented it already
-    // Whoever sends fragments has no turn by the kernel's program, and all of its come here.
+    // The kernel's program has seen no ports, and not dealt it.
     if let tuple = joined.tuple, let steering = settings.steering { _ = steering.deal(tuple) }
     if let home = otherHome(of: joined) {
       handOver(joined, to: home, wasFragmented: true)

@@ -66,7 +66,11 @@ extension Stack {
   @inline(__always)
   func otherHome(of arrival: Arrival) -> Int? {
     guard let steering = settings.steering else { return nil }
-    if let tuple = arrival.tuple { return otherHome(tuple) }
+    if let tuple = arrival.tuple {
+      // The kernel's program sees no ports behind extension headers, and has not dealt it.
+      if !arrival.packet.ip.isIPv4, arrival.packet.ip.headerOctets > 40 { _ = steering.deal(tuple) }
+      return otherHome(tuple)
+    }
     guard case .fragment = arrival.packet.transport else { return nil }
     let home = steering.worker(of: arrival.packet.ip.source, arrival.packet.ip.destination)
     return home == settings.worker ? nil : home
@@ -85,47 +89,6 @@ extension Stack {
   func otherHome(quoted tuple: FiveTuple) -> Int? {
     guard let home = settings.steering?.home(of: tuple), home != settings.worker else { return nil }
     return home
-  }
-
-  /// Whether a packet of a five-tuple finds a flow here.
-  package func lives(_ tuple: FiveTuple) -> Bool { find(tuple, hash.hash(tuple)) != nil }
-
-  // MARK: Parts of the five-tuples
-
-  /// A flow begins: its part stays here.
-  /// - Returns: false when its home is another worker after all.
-  mutating func settle(_ tuple: FiveTuple) -> Bool {
-    guard let steering = settings.steering else { return true }
-    let part = steering.part(of: tuple)
-    guard steering.homes.take(part, for: settings.worker) == settings.worker else { return false }
-    flowsOfParts[part] += 1
-    #if PLANTED_FAULTS
-      if PlantedFault.isPlanted(.leavesHomeEarly) { steering.homes.leave(part) }
-    #endif
-    return true
-  }
-
-  /// A flow that began here is found no more.
-  mutating func unsettle(_ tuple: FiveTuple) {
-    guard let steering = settings.steering else { return }
-    let part = steering.part(of: tuple)
-    flowsOfParts[part] -= 1
-    leave(part, steering)
-  }
-
-  /// A packet of no flow has begun none.
-  mutating func leaveUnsettled(_ tuple: FiveTuple, at now: MonotonicInstant) {
-    guard let steering = settings.steering else { return }
-    if now >= cookiesUntil { mayHaveCookiesOut = false }
-    let part = steering.part(of: tuple)
-    if steering.homes[part] == settings.worker { leave(part, steering) }
-  }
-
-  /// Gives a part up of which nothing lives here. While cookies are out, one of them may be the part's: that
-  /// part goes when the next that lives in it ends.
-  private func leave(_ part: Int, _ steering: Steering) {
-    guard flowsOfParts[part] == 0, !mayHaveCookiesOut else { return }
-    steering.homes.leave(part)
   }
 
   mutating func handOver(_ arrival: Arrival, to home: Int, wasFragmented: Bool = false) {

@@ -28,7 +28,7 @@ extension Stack {
     let value = hash.hash(tuple)
     guard let slot = find(tuple, value) else {
       strangerArrives(arrival, segment, tuple, value, at: now)
-      leaveUnsettled(tuple, at: now)
+      leaveUnsettled(tuple)
       return
     }
     if flows[slot].marks.contains(.timeWait),
@@ -64,20 +64,6 @@ extension Stack {
     close(slot)
   }
 
-  /// Takes a slot as `open` does.
-  /// - Parameter resting: a flow in TIME-WAIT that gives way, once there is a slot for the new one: the rule
-  ///   was found to have a place by `meet`.
-  mutating func open(
-    _ tuple: FiveTuple, hash value: UInt32, rule: UInt32, target: DialTarget,
-    insteadOf resting: UInt32?, at now: MonotonicInstant
-  ) -> UInt32? {
-    if let resting {
-      guard flows.available > 0 || givesWayAtOnce(resting) || evictResting() else { return nil }
-      giveWay(resting, at: now)
-    }
-    return open(tuple, hash: value, rule: rule, target: target, at: now)
-  }
-
   /// Whether the slot of an endpoint in TIME-WAIT is free as soon as it gives way, not only when the
   /// turn ends.
   func givesWayAtOnce(_ slot: UInt32) -> Bool {
@@ -104,6 +90,7 @@ extension Stack {
     if outcome.contains(.timeWait) {
       flows[slot].marks.insert(.timeWait)
       timeWaitCount += 1
+      if !flows[slot].marks.contains(.unlinked) { rests(flows[slot].tuple) }
       rules.flowRests(flows[slot].rule)
       yieldLast(slot)
       conclude(slot, .finished)
@@ -239,6 +226,7 @@ extension Stack {
     guard flows[slot].marks.contains(.timeWait) else { return }
     flows[slot].marks.remove(.timeWait)
     timeWaitCount -= 1
+    if !flows[slot].marks.contains(.unlinked) { restsNoMore(flows[slot].tuple) }
     rules.flowLeavesRest(flows[slot].rule)
   }
 

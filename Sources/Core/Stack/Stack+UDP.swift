@@ -18,7 +18,7 @@ extension Stack {
       virtualPort: header.destinationPort, transport: .udp)
     let value = hash.hash(tuple)
     guard let slot = find(tuple, value) ?? beginSession(arrival, tuple, value, at: now) else {
-      leaveUnsettled(tuple, at: now)
+      leaveUnsettled(tuple)
       return
     }
     memory.company.hears(of: slot, at: now)
@@ -169,12 +169,12 @@ extension Stack {
     _ slot: UInt32, datagram: Slice, at now: MonotonicInstant
   ) -> Bool {
     do {
-      try DatagramWriter.write(
+      let isFragmented = try DatagramWriter.write(
         datagram, tuple: flows[slot].tuple,
         mtu: sessions[Int(slot)].mtu(deviceMTU: settings.mtu, at: now),
         identification: fragmentIdentification.number,
         checksum: settings.offloadsChecksum ? .offloaded : .computed, into: &frames)
-      fragmentIdentification.step()
+      if isFragmented { fragmentIdentification.step() }
     } catch {
       if case .frameQueueFull = error, !frames.isEmpty { return false }
       memory.drops.count(error)

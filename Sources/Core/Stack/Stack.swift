@@ -9,8 +9,8 @@ import TCP
 import UDP
 import Wire
 
-// A client's packet in; packets and socket requests out. One stack per worker, which shares nothing but
-// the rules, which are read.
+// A client's packet in; packets and socket requests out. One stack per worker, which shares the rules with
+// the others, which are read, what they count together (`SharedCount`), and whose a flow is (`Homes`).
 //
 // The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
 //   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
@@ -20,14 +20,16 @@ import Wire
 //   3. writes `frames` to the device before memory is reused: the passes do, and whoever hands in so many
 //      packets that `frames.shouldDrain`;
 //   4. sleeps until `nextDeadline`, then calls `handleDeadlines`.
-// Given the same seed, rules, packets, instants and answers it does the same again.
+// Given the same seed, rules, packets, instants and answers it does the same again, and several workers do
+// if they take the same turns.
 
 package struct StackSettings: Sendable {
   package var mtu: Int
   package var maxFlows: Int
   package var unmatched: UnmatchedPolicy
   package var drainTimeout: Interval
-  /// Secrets of sequence numbers and hashes.
+  /// Secrets of sequence numbers, cookies and hashes; the same for all workers: a five-tuple's next
+  /// conversation, or its cookie, may come to another.
   package var seed: (UInt64, UInt64)
   /// The device segments, and fills in checksums.
   package var offloadsSegmentation: Bool
@@ -149,12 +151,12 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   /// Flows whose client has not answered yet.
   package internal(set) var halfOpenCount = 0
   let cookies: SYNCookies
-  /// Until when a cookie may come back.
-  var cookiesUntil = MonotonicInstant.zero
-  /// Whether that is not yet known to be over.
-  var mayHaveCookiesOut = false
-  /// Flows of each part of the five-tuples that live here; none where there is no other worker.
-  let flowsOfParts: UnsafeMutableBufferPointer<UInt32>
+  /// Until when a cookie of this worker may come back.
+  var ownCookiesUntil = MonotonicInstant.zero
+  /// Of each part of the five-tuples; none where there is no other worker.
+  let partCounts: UnsafeMutableBufferPointer<PartCounts>
+  /// The one to look at next.
+  var nextPart = 0
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
@@ -186,8 +188,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     fragments = Reassembler(limits: settings.fragments.shared(by: workers))
     icmpLimiter = TokenBucket(perSecond: max(1, 1000 / workers), burst: max(1, 200 / workers))
     if workers > 1 { strays.reserveCapacity(Self.straysMax) }
-    flowsOfParts = .allocate(capacity: settings.steering == nil ? 0 : Homes.partCount)
-    flowsOfParts.initialize(repeating: 0)
+    partCounts = .allocate(capacity: settings.steering == nil ? 0 : Homes.partCount)
+    partCounts.initialize(repeating: PartCounts())
     ownPrefixes = OwnPrefixes(
       settings.ownPrefixes, except: settings.ownAddresses.map(\.address))
     broadcasts = DirectedBroadcasts(of: settings.ownAddresses)
@@ -214,7 +216,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     quotes = Slab(
       capacity: min(capacity, max(Self.dialingMax, settings.udpSessionsMax) + Self.dialingMax))
     fragmentIdentification = FragmentIdentification(
-      from: UInt32(truncatingIfNeeded: settings.seed.0 >> 7), worker: settings.worker, of: workers)
+      seed: settings.seed, worker: settings.worker, of: workers)
     _ = rules.install(newRules, drainTimeout: settings.drainTimeout, at: now)
   }
 
@@ -223,7 +225,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     datagrams.deallocate()
     generations.deallocate()
     queue.deallocate()
-    flowsOfParts.deallocate()
+    partCounts.deallocate()
   }
 
   private static func tcpSettings(
@@ -318,15 +320,17 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     return nil
   }
 
-  /// Takes a slot; nil when the table is full, or between `meet` and now the rule's last place went to
-  /// another worker's flow, or the five-tuple's part to another worker. A living slot's generation is odd.
+  /// Takes a slot; nil when the table is full, or the rule's last place went to another worker's flow
+  /// between `meet` and now. A living slot's generation is odd.
+  /// - Parameter resting: a flow in TIME-WAIT that gives way, once there is a slot for the new one: the rule
+  ///   was found to have a place by `meet`.
   mutating func open(
-    _ tuple: FiveTuple, hash value: UInt32, rule: UInt32,
-    target: DialTarget, at now: MonotonicInstant
+    _ tuple: FiveTuple, hash value: UInt32, rule: UInt32, target: DialTarget,
+    insteadOf resting: UInt32? = nil, at now: MonotonicInstant
   ) -> UInt32? {
-    if flows.available == 0, !evictResting() { return nil }
-    guard settle(tuple) else { return nil }
-    guard rules.flowBegins(rule) else {
+    // First: whoever makes room may be of the same part, which goes with the last one.
+    settle(tuple)
+    guard makeRoom(insteadOf: resting, at: now), rules.flowBegins(rule) else {
       unsettle(tuple)
       return nil
     }
@@ -336,6 +340,14 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     generations[Int(slot)] &+= 1
     index.insert(value, slot)
     return slot
+  }
+
+  private mutating func makeRoom(insteadOf resting: UInt32?, at now: MonotonicInstant) -> Bool {
+    if let resting {
+      guard flows.available > 0 || givesWayAtOnce(resting) || evictResting() else { return false }
+      giveWay(resting, at: now)
+    }
+    return flows.available > 0 || evictResting()
   }
 
   /// Gives a slot back. The socket is closed, the endpoint released.
@@ -370,7 +382,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     guard !flows[slot].marks.contains(.unlinked) else { return }
     flows[slot].marks.insert(.unlinked)
     index.remove(hash.hash(flows[slot].tuple), slot)
-    unsettle(flows[slot].tuple)
+    unsettle(flows[slot].tuple, isResting: flows[slot].marks.contains(.timeWait))
   }
 
   /// The flow is over: its slot goes back when the owner has closed its socket.

@@ -23,6 +23,7 @@ extension StackOwner where Self: ~Copyable {
     readBuffersAreFree()
     clientPass()
     if stack.requestCount > 0 { dialPass() }
+    stack.lookAtParts()
   }
 
   @inlinable @inline(never) mutating func targetPass() {

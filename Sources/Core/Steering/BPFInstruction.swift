@@ -57,7 +57,6 @@ enum BPFOperation: UInt8 {
   case and = 0x50
   case shiftLeft = 0x60
   case shiftRight = 0x70
-  case divide = 0x30
   case modulo = 0x90
   case exclusiveOr = 0xa0
   case move = 0xb0
@@ -120,11 +119,6 @@ struct BPFAssembler {
   /// Adds to 32 bits of memory, all at once.
   mutating func add(_ address: BPFRegister, _ summand: BPFRegister) {
     instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x00))
-  }
-
-  /// Adds to 32 bits of memory, all at once; `summand` is then what they were.
-  mutating func fetchAdd(_ address: BPFRegister, _ summand: BPFRegister) {
-    instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x01))
   }
 
   /// Writes 32 bits of memory if they equal R0, all at once; R0 is then what they were.

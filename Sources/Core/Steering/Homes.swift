@@ -2,32 +2,32 @@
 //
 // A word for each part, 0 while nothing of it lives and the worker's number plus one otherwise. Only who
 // finds a 0 may write there, by compare-and-exchange, and only the worker that has a part may give it
-// up: so a part has one home at a time, whatever two of them, or a worker and the kernel, do at once.
-// Behind the words lie, in cache lines of their own, the number of parts dealt so far, whose turn it is, and
-// how many parts each worker has. A part goes to the worker whose turn it is, or to another if that has
-// fewer, which is another one each time round: so long conversations are spread evenly too, whatever
-// short ones come between.
+// up: so a part has one home at a time, whatever two of them, or a worker and the kernel, do at once. A
+// word says all there is to say about its part, and so the order of writes to several means nothing.
 //
-// A packet costs a worker the reading of one word. Words are written when the first flow of a part
-// begins and when its last one ends, beside a dozen system calls that each of these costs; that the words
-// of sixteen parts share a cache line is nothing next to that.
+// Behind the words lies, in a cache line each, how many parts a worker has in which a conversation goes on:
+// its load, by which new ones are dealt. It counts conversations, not what they cost: nobody knows
+// beforehand which will be heavy.
+//
+// A packet of a flow costs a worker the reading of one word. Words and loads are written as the first flow
+// of a part begins and the last one ends, and for packets that begin none, some cache misses each; that the
+// words of sixteen parts share a line is nothing next to that.
 
 import Synchronization
 
 package struct Homes: BitwiseCopyable, @unchecked Sendable {
   static let partBits = 14
   package static let partCount = 1 << partBits
-  /// Where the count of parts dealt lies, octets from the start.
-  static let dealtOffset = partCount * MemoryLayout<UInt32>.stride
-  /// Where the counts of the workers' parts lie, and how far from each other.
-  static let loadsOffset = dealtOffset + 1 << lineBits
+  /// Where the loads lie, octets from the start, and how far from each other.
+  static let loadsOffset = partCount * MemoryLayout<UInt32>.stride
   static let lineBits = 7
+  static let cookiesOffset = loadsOffset + Steering.workersMax << lineBits
   /// What `memory` must have.
-  package static let octets = loadsOffset + Steering.workersMax << lineBits
+  package static let octets = cookiesOffset + 1 << lineBits
 
   private let memory: UnsafeMutableRawPointer
 
-  /// - Parameter memory: `octets` of zeros, at a border of eight octets, that stay as long as the value.
+  /// - Parameter memory: `octets` of zeros, at a border of 128 octets, that stay as long as the value.
   package init(_ memory: UnsafeMutableRawPointer) { self.memory = memory }
 
   /// With memory of this process, which stays as long as it runs.
@@ -56,34 +56,52 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
     let (isTaken, word) = word(part).pointee.compareExchange(
       expected: 0, desired: UInt32(worker) + 1, ordering: .relaxed)
     guard isTaken else { return Int(word) - 1 }
-    load(worker).pointee.wrappingAdd(1, ordering: .relaxed)
+    addLoad(of: worker)
     return worker
+  }
+
+  /// Takes a part for that of two workers which has less load, the first if both have the same.
+  /// - Returns: its home from now on.
+  func deal(_ part: Int, to first: Int, or second: Int) -> Int {
+    if let home = self[part] { return home }
+    return takeVacant(part, for: load(of: first) > load(of: second) ? second : first)
   }
 
   /// Gives up a part that is a worker's and of which nothing lives.
   package func leave(_ part: Int) {
     guard let home = self[part] else { return }
-    load(home).pointee.wrappingSubtract(1, ordering: .relaxed)
+    subtractLoad(of: home)
     word(part).pointee.store(0, ordering: .relaxed)
   }
 
-  /// Parts that a worker has.
+  // MARK: Loads
+
   package func load(of worker: Int) -> Int {
     Int(load(worker).pointee.load(ordering: .relaxed))
   }
 
-  func deal(_ part: Int, among workers: Int) -> Int {
-    if let home = self[part] { return home }
-    let dealt = (memory + Self.dealtOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
-    let count = Int(dealt.pointee.wrappingAdd(1, ordering: .relaxed).oldValue)
-    let turn = count % workers
-    let other = (turn + 1 + count / workers % max(1, workers - 1)) % workers
-    return takeVacant(part, for: load(of: turn) > load(of: other) ? other : turn)
+  /// A conversation begins in a part that a worker has.
+  package func addLoad(of worker: Int) {
+    load(worker).pointee.wrappingAdd(1, ordering: .relaxed)
   }
 
-  /// All parts are without a home again: for who begins anew with nothing living.
-  package func leaveAll() {
-    memory.initializeMemory(as: UInt8.self, repeating: 0, count: Self.octets)
+  /// No conversation goes on any more in a part that a worker keeps.
+  package func subtractLoad(of worker: Int) {
+    load(worker).pointee.wrappingSubtract(1, ordering: .relaxed)
+  }
+
+  // MARK: Cookies
+
+  /// Until when a SYN cookie may come back, to whichever worker: nanoseconds of the monotonic clock.
+  package var cookiesUntil: UInt64 { cookies.pointee.load(ordering: .relaxed) }
+
+  /// A cookie is out that is good until then.
+  package func extendCookies(until end: UInt64) {
+    cookies.pointee.max(end, ordering: .relaxed)
+  }
+
+  private var cookies: UnsafeMutablePointer<Atomic<UInt64>> {
+    (memory + Self.cookiesOffset).assumingMemoryBound(to: Atomic<UInt64>.self)
   }
 
   private func load(_ worker: Int) -> UnsafeMutablePointer<Atomic<UInt32>> {

@@ -1,12 +1,13 @@
 // Which of several workers a flow lives on.
 //
 // Workers share nothing, so everything about a five-tuple (its flow, the endpoint that rests in
-// TIME-WAIT, the cookie that may come back) must be found on one of them: its home. Five-tuples are
-// divided into many parts by a keyed hash, and a part has a home while anything of it lives: the worker
-// that took it last. One that has none is dealt to the workers, in turn and to who has fewer, when a
-// packet of it comes. So connections are spread evenly, however few they are: a home that the hash alone
-// decided would bring two streams together as often as not, and of 32 connections at a time 20 and more
-// would wait for one of two workers (Tests/Benchmarks/TRIED.md).
+// TIME-WAIT) must be found on one of them: its home. Five-tuples are divided into many parts by a keyed
+// hash, and a part has a home while anything of it lives: the worker that took it last. One that has none
+// is dealt when a packet of it comes, to that of two workers, which the hash names, that has fewer
+// conversations. So they are spread evenly, however few they are: a home that the hash alone decided would
+// bring two streams together as often as not, and of 32 connections at a time 20 and more would wait for
+// one of two workers (Tests/Benchmarks/TRIED.md). A flow of a part that has a home already lives there,
+// whoever has fewer: of a thousand flows, one in sixteen.
 //
 // Whose home a part is stands in memory (`Homes`) that all workers and the program share which the
 // kernel runs for each packet to choose a queue (`SteeringProgram`). The program deals; a worker that
@@ -24,8 +25,8 @@
 // on the worker of their addresses. A packet whose headers turn out to name a flow is then handed to
 // the flow's home.
 //
-// The keys keep clients from aiming all their flows at one worker. It is no cryptographic hash: what it
-// yields shows by timing at most.
+// The keys keep clients from knowing whom a flow may be dealt to. It is no cryptographic hash: what it yields
+// shows by timing at most.
 
 import Wire
 
@@ -64,22 +65,34 @@ package struct Steering: Sendable, BitwiseCopyable {
 
   /// The part that a five-tuple belongs to: 0..<Homes.partCount.
   @inline(__always)
-  package func part(of tuple: FiveTuple) -> Int {
-    Int(
-      sum(tuple.client, tuple.clientPort, tuple.virtual, tuple.virtualPort)
-        >> UInt64(64 - Homes.partBits))
-  }
+  package func part(of tuple: FiveTuple) -> Int { Self.part(sum(tuple)) }
+
+  private static func part(_ sum: UInt64) -> Int { Int(sum >> UInt64(64 - Homes.partBits)) }
+
+  /// Bits of the sum that choose the second worker; those between them and the part's choose the first.
+  static let secondBits = 18
 
   /// The home of a five-tuple; nil while nothing of its part lives.
   package func home(of tuple: FiveTuple) -> Int? { homes[part(of: tuple)] }
 
   /// The worker that a packet of a flow is brought to: its home, and where it has none, the one that it is
   /// dealt to, which has it from then on. The kernel's program does the same.
-  package func deal(_ tuple: FiveTuple) -> Int { homes.deal(part(of: tuple), among: workers) }
+  package func deal(_ tuple: FiveTuple) -> Int {
+    let sum = sum(tuple)
+    let first = Int(((sum >> UInt64(Self.secondBits) & 0xffff_ffff) &* UInt64(workers)) >> 32)
+    let bits = Int(sum & (1 << UInt64(Self.secondBits) - 1))
+    let second = (first + 1 + bits % max(1, workers - 1)) % workers
+    return homes.deal(Self.part(sum), to: first, or: second)
+  }
 
   /// Where packets go that are hashed by their addresses alone, in whichever order: 0..<workers.
   package func worker(of source: IPAddress, _ destination: IPAddress) -> Int {
     Int((sum(source, 0, destination, 0) >> 32 &* UInt64(workers)) >> 32)
+  }
+
+  @inline(__always)
+  private func sum(_ tuple: FiveTuple) -> UInt64 {
+    sum(tuple.client, tuple.clientPort, tuple.virtual, tuple.virtualPort)
   }
 
   @inline(__always)

@@ -7,7 +7,7 @@
 //   R6 the context   R7 the length of the IPv4 header, then the sum   R8 the address being mixed, then
 //   the part's word  R9 both ports, the source's above the destination's; 0 without
 //
-// A part without home is dealt by the kernel's atomic operations (Linux 5.12), in memory of a map that the
+// A part without home is dealt by the kernel's atomic operations (Linux 5.12 on x86-64), in memory of a map that the
 // workers have mapped (`Homes`).
 
 import Wire
@@ -64,44 +64,49 @@ package enum SteeringProgram {
     return a.finish()
   }
 
-  /// Ends with the home of the part that R7 belongs to; what has none is dealt, as `Homes.deal` does it.
+  /// Ends with the home of the part that R7 belongs to; what has none is dealt, as `Steering.deal` does it.
   private static func goHome(_ a: inout BPFAssembler, _ steering: Steering, map: CInt) {
     let vacant = a.label()
-    let other = a.label()
+    let second = a.label()
     let chosen = a.label()
     let taken = a.label()
     let settled = a.label()
-    a.apply(.shiftRight, .r7, Int32(64 - Homes.partBits))
-    a.apply(.shiftLeft, .r7, 2)
-    a.set(.r8, valueOf: map, offset: 0)
-    a.apply(.add, .r8, .r7)
+    a.apply(.move, .r8, .r7)
+    a.apply(.shiftRight, .r8, Int32(64 - Homes.partBits))
+    a.apply(.shiftLeft, .r8, 2)
+    a.set(.r1, valueOf: map, offset: 0)
+    a.apply(.add, .r8, .r1)
     a.loadWord(.r0, from: .r8)
     a.jump(if: .r0, equals: 0, to: vacant)
     a.jump(to: settled)
     a.place(vacant)
-    a.set(.r1, valueOf: map, offset: Int32(Homes.dealtOffset))
-    a.apply(.move, .r2, 1)
-    a.fetchAdd(.r1, .r2)
-    a.apply(.move, .r3, .r2)
-    a.apply(.divide, .r3, Int32(steering.workers))
-    a.apply(.modulo, .r3, Int32(max(1, steering.workers - 1)))
-    a.apply(.modulo, .r2, Int32(steering.workers))
+    let workers = Int32(steering.workers)
+    a.apply(.move, .r2, .r7)
+    a.apply(.shiftRight, .r2, Int32(Steering.secondBits))
+    a.apply(.shiftLeft, .r2, 32)
+    a.apply(.shiftRight, .r2, 32)
+    a.apply(.multiply, .r2, workers)
+    a.apply(.shiftRight, .r2, 32)
+    a.apply(.move, .r3, .r7)
+    a.apply(.and, .r3, 1 << Int32(Steering.secondBits) - 1)
+    a.apply(.modulo, .r3, max(1, workers - 1))
     a.apply(.add, .r3, .r2)
     a.apply(.add, .r3, 1)
-    a.apply(.modulo, .r3, Int32(steering.workers))
-    // R2 whose turn it is, R3 another; R4 and R5 the counts of the parts that they have.
+    a.apply(.modulo, .r3, workers)
+    // R2 and R3 the two workers, R4 and R5 where their loads are.
     a.set(.r1, valueOf: map, offset: Int32(Homes.loadsOffset))
     for (worker, address) in [(BPFRegister.r2, BPFRegister.r4), (.r3, .r5)] {
       a.apply(.move, address, worker)
-      a.apply(.and, address, Int32(Steering.workersMax - 1))  // as it is, which no verifier knows
+      // It is less already: older verifiers forget what a modulo leaves.
+      a.apply(.and, address, Int32(Steering.workersMax - 1))
       a.apply(.shiftLeft, address, Int32(Homes.lineBits))
       a.apply(.add, address, .r1)
     }
     a.loadWord(.r0, from: .r4)
     a.loadWord(.r1, from: .r5)
-    a.jump(if: .r0, exceeds: .r1, to: other)
+    a.jump(if: .r0, exceeds: .r1, to: second)
     a.jump(to: chosen)
-    a.place(other)
+    a.place(second)
     a.apply(.move, .r2, .r3)
     a.apply(.move, .r4, .r5)
     a.place(chosen)

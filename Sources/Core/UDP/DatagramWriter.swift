@@ -11,11 +11,12 @@ package enum DatagramWriter {
   /// Puts a datagram into `frames`.
   ///
   /// Throws `frameQueueFull` (drain and try again) or `datagramTooLarge`.
-  /// - Parameter identification: differs between datagrams of the same pair of hosts.
-  package static func write(
+  /// - Parameter identification: of fragments; differs between datagrams of the same pair of hosts.
+  /// - Returns: whether it was used.
+  @discardableResult package static func write(
     _ payload: Slice, tuple: FiveTuple, mtu: Int, identification: UInt32, checksum: ChecksumMode,
     into frames: inout FrameQueue
-  ) throws(DropReason) {
+  ) throws(DropReason) -> Bool {
     let ipOctets = tuple.virtual.isIPv4 ? 20 : 40
     // The length field of IPv4 counts the header, that of IPv6 does not (RFC 8200 §3).
     let counted = tuple.virtual.isIPv4 ? ipOctets : 0
@@ -33,10 +34,11 @@ package enum DatagramWriter {
         sourcePort: tuple.virtualPort, destinationPort: tuple.clientPort,
         payload: frames.openPayload, payloadOctets: payload.octets, checksum: checksum)
       frames.commit(headerOctets: used)
-      return
+      return false
     }
     try writeFragments(
       payload, tuple: tuple, mtu: mtu, identification: identification, into: &frames)
+    return true
   }
 
   /// Puts a run of datagrams into `frames` as one super-packet, whose segments fit the MTU.

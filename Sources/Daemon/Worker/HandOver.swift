@@ -5,8 +5,8 @@ import Wire
 
 // Packets from one worker to another: those that the kernel gave to the wrong one.
 //
-// With steering these are few (fragments, ICMP errors, odd headers); without it, the first packets of
-// most flows. A packet is copied once, into memory of the receiver's that is bounded in octets and
+// These are few: fragments, ICMP errors, odd headers; and where the kernel steers its own way, what it
+// brings to another queue than a flow's packets before. A packet is copied once, into memory of the receiver's that is bounded in octets and
 // packets: what finds no room is dropped by its sender, who counts it. Two such memories take turns: one
 // is filled by the others under a lock, the other is read by its worker, which takes the full one in
 // exchange. Nothing here is touched for a packet that came right: the receiver looks when it is woken,

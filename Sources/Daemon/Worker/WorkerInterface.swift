@@ -28,7 +28,7 @@ package struct WorkerSettings: Sendable {
   package var maxFlows: Int
   package var unmatched: UnmatchedPolicy
   package var drainTimeout: Interval
-  /// Secrets of hashes and sequence numbers, from the kernel's entropy.
+  /// Secrets of hashes, cookies and sequence numbers, from the kernel's entropy; the same for all workers.
   package var seed: (UInt64, UInt64)
   /// What is routed into the device from the worker's own network namespace, and refused as a
   /// target: it would dial itself.

@@ -332,6 +332,12 @@ int clinux_make_shared_map(unsigned int octets) {
   return (int)answer(syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof attributes));
 }
 
+void *clinux_map_shared(int map, size_t octets, int *error) {
+  void *memory = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+  *error = memory == MAP_FAILED ? -errno : 0;
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
 int clinux_load_socket_filter(const void *instructions, unsigned int count) {
   union bpf_attr attributes;
   memset(&attributes, 0, sizeof attributes);

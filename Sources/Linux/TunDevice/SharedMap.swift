@@ -1,7 +1,6 @@
 // Memory that a program in the kernel shares with this process: the one value of an array map (bpf(2)).
 
 import CLinux
-import Glibc
 import Kernel
 
 package struct SharedMap: ~Copyable {
@@ -17,8 +16,10 @@ package struct SharedMap: ~Copyable {
   package init(octets: Int) throws(SystemError) {
     let number = try SystemError.check(clinux_make_shared_map(UInt32(octets)), .mapCreate)
     let map = Descriptor(adopting: number)
-    let mapped = mmap(nil, octets, PROT_READ | PROT_WRITE, MAP_SHARED, number, 0)
-    guard let mapped, mapped != MAP_FAILED else { throw SystemError(code: errno, call: .mmap) }
+    var error: CInt = 0
+    guard let mapped = clinux_map_shared(number, octets, &error) else {
+      throw SystemError(code: -error, call: .mmap)
+    }
     descriptor = map
     memory = mapped
   }

@@ -91,7 +91,7 @@ package final class Simulation {
     let start = now
     workers = (0..<count).map { number in
       Worker(
-        plan, seed: seed &+ UInt64(number) << 32, number: number,
+        plan, seed: seed &+ UInt64(number) << 32, secret: seed, number: number,
         steering: count > 1 && !ignoresHomes ? steering : nil, at: start)
     }
     steersman = Dice(seed ^ 0x57EE_4500)
@@ -296,10 +296,26 @@ package final class Simulation {
       report.octets += conversation.peer.downloaded + (conversation.target?.taken ?? 0)
     }
     for worker in workers { try concludeWorker(worker) }
+    try concludeHomes()
     report.lost = up.lost + down.lost
     report.corrupted = up.corrupted
     report.marked = up.marked + down.marked
     report.elapsed = now - origin
+  }
+
+  /// Nobody has anything any more, once each has looked at all parts.
+  private func concludeHomes() throws {
+    for worker in workers { worker.lookAtAllParts() }
+    for part in 0..<Homes.partCount {
+      guard let home = steering.homes[part], fault != .ignoresHomes else { continue }
+      throw Violation("worker \(home) keeps a part of which nothing lives")
+    }
+    for worker in workers {
+      let load = steering.homes.load(of: worker.number)
+      guard load == 0 || fault == .ignoresHomes else {
+        throw Violation("worker \(worker.number) has a load of \(load) without a flow")
+      }
+    }
   }
 
   private func concludeWorker(_ worker: Worker) throws {

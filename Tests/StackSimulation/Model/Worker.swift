@@ -61,9 +61,11 @@ final class Worker: StackOwner {
 
   static let flowsMax = 32
 
-  /// - Parameter steering: where flows live; nil for the only worker.
+  /// - Parameters:
+  ///   - secret: the same for all workers.
+  ///   - steering: where flows live; nil for the only worker.
   init(
-    _ plan: Plan, seed: UInt64, number: Int = 0, steering: Steering? = nil,
+    _ plan: Plan, seed: UInt64, secret: UInt64, number: Int = 0, steering: Steering? = nil,
     at now: MonotonicInstant
   ) {
     self.number = number
@@ -73,7 +75,7 @@ final class Worker: StackOwner {
     turnsBetweenOverflows = seed % 7 == 3 ? 1 + Int(seed / 7 % 50) : 0
     var settings = StackSettings(
       mtu: plan.mtu, maxFlows: Self.flowsMax, unmatched: .reject, drainTimeout: .seconds(5),
-      seed: (seed &* 0x9E37_79B9_7F4A_7C15 ^ 0x5555, seed &+ 0xABCD),
+      seed: (secret &* 0x9E37_79B9_7F4A_7C15 ^ 0x5555, secret &+ 0xABCD),
       offloadsSegmentation: plan.offloads, offloadsChecksum: plan.offloads)
     settings.bufferOctetsMax = plan.memoryOctets
     settings.timeWait = plan.timeWait
@@ -99,6 +101,11 @@ final class Worker: StackOwner {
   deinit {
     arena.deallocate()
     slices.deallocate()
+  }
+
+  /// As so many turns do.
+  func lookAtAllParts() {
+    for _ in 0..<Homes.partCount / Stack.partsOfTurn { stack.lookAtParts() }
   }
 
   var hasSocketEvents: Bool { dialled.contains { $0.eventPending && !$0.isClosed } }

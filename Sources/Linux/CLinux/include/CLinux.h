@@ -157,6 +157,9 @@ int clinux_tun_set_steering(int descriptor, int program);
 // Answers with its descriptor. -EPERM as for a program.
 int clinux_make_shared_map(unsigned int octets);
 
+// mmap of such a map's value; NULL, and -errno in `error`, where that fails.
+void *clinux_map_shared(int map, size_t octets, int *error);
+
 // BPF_PROG_LOAD of a socket filter; `instructions` are `count` of eight octets. Answers with its
 // descriptor. -EPERM without CAP_BPF (or CAP_SYS_ADMIN), where others may not load any.
 int clinux_load_socket_filter(const void *instructions, unsigned int count);
