@@ -168,6 +168,7 @@ final class FuzzWorkers: FuzzDevice {
   private func check() {
     var flows = 0
     for (number, worker) in workers.enumerated() {
+      if let fault = worker.stack.faultOfParts() { fatalError("broken: \(fault)") }
       for view in worker.stack.flowViews(limit: 64, at: worker.now) {
         let isHere = steering.home(of: view.tuple) == number
         require(isHere || !worker.stack.lives(view.tuple), "a flow lives on its home")

@@ -31,7 +31,9 @@ import Wire
       parts.append(part)
       if generator.number(in: 0...3) == 0 {
         let part = parts.remove(at: generator.number(in: 0...parts.count - 1))
-        for homes in [shared, steering.homes] { homes.leave(part) }
+        for homes in [shared, steering.homes] {
+          if let home = homes[part] { homes.leave(part, of: home) }
+        }
       }
     }
   }

@@ -1,4 +1,4 @@
-// The hash that says where a flow lives, and the kernel's program that computes the same.
+// The parts of the five-tuples, whose home each is, and the kernel's program that computes the same.
 
 import Steering
 import Synchronization
@@ -65,7 +65,7 @@ import Wire
         #expect(loads().reduce(0, +) == homes.count)
         #expect((loads().max() ?? 0) - homes.count / workers <= (workers < 3 ? 1 : 4))
       }
-      for part in homes.keys { steering.homes.leave(part) }
+      for (part, home) in homes { steering.homes.leave(part, of: home) }
       #expect(loads().allSatisfy { $0 == 0 })
       for part in homes.keys {
         #expect(steering.homes[part] == nil)
@@ -90,7 +90,7 @@ import Wire
         open.append((steering.part(of: tuple), home))
         guard open.count > 64 else { continue }
         let (part, left) = open.remove(at: generator.number(in: 0...63))
-        steering.homes.leave(part)
+        steering.homes.leave(part, of: left)
         counts[left] -= 1
         #expect((counts.max() ?? 0) - 64 / workers <= 6, "\(counts)")
       }
@@ -108,7 +108,11 @@ import Wire
         let tuple = Self.tuple(&generator)
         guard steering.home(of: tuple) == nil else { continue }
         let home = steering.deal(tuple)
-        if number == 0 { counts[home] += 1 } else { steering.homes.leave(steering.part(of: tuple)) }
+        if number == 0 {
+          counts[home] += 1
+        } else {
+          steering.homes.leave(steering.part(of: tuple), of: home)
+        }
       }
       #expect((counts.max() ?? 0) - long / workers <= (workers == 2 ? 1 : 3), "\(counts)")
     }
@@ -130,7 +134,7 @@ import Wire
             guard homes.take(part, for: worker) == worker else { continue }
             believers.enter(part)
             believers.leave(part)
-            homes.leave(part)
+            homes.leave(part, of: worker)
           }
         }
       }
@@ -242,7 +246,9 @@ import Wire
         if let tuple = packet.tuple { parts.append(steering.part(of: tuple)) }
         if generator.number(in: 0...3) == 0, !parts.isEmpty {
           let part = parts.remove(at: generator.number(in: 0...parts.count - 1))
-          for homes in [memory.homes, map.homes] { homes.leave(part) }
+          for homes in [memory.homes, map.homes] {
+            if let home = homes[part] { homes.leave(part, of: home) }
+          }
         }
       }
       #expect(memory.octets.elementsEqual(map.octets))

@@ -1,6 +1,7 @@
 import Primitives
 
-// The numbers by which receivers tell the fragments of one packet from another's (RFC 791 §3.2, RFC 8200 §4.5).
+// The numbers by which receivers tell the fragments of one packet from another's (RFC 791 §3.2, RFC 8200
+// §4.5).
 //
 // They must differ for all packets between two addresses that can be on their way at once, whoever sends
 // them: each worker counts in steps of all workers' number, rounded up to a power of two, so that no two

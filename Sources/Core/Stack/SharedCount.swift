@@ -1,10 +1,10 @@
 // What several workers count together: how many flows a rule with `max_connections` has on all of them.
 //
-// Workers share nothing that is written per packet of a flow. This is written, as `Homes` are, when a flow
-// of a bounded rule begins, rests or ends, next to a dozen system calls that the same flow costs. Only so can the bound be exact, which an operator expects who writes 1; dividing it among the
-// workers would leave some of them none. The word lies alone in its cache lines, its rule owns it
-// (`SharedRule`). It is plain memory: an object would be counted by references, which every worker would
-// write.
+// Workers share nothing that is written per packet of a flow. This is written, as `Homes` are, when a
+// flow of a bounded rule begins, rests or ends, next to a dozen system calls that the same flow costs.
+// Only so can the bound be exact, which an operator expects who writes 1; dividing it among the workers
+// would leave some of them none. The word lies alone in its cache lines, its rule owns it (`SharedRule`).
+// It is plain memory: an object would be counted by references, which every worker would write.
 
 import Synchronization
 

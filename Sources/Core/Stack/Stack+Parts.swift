@@ -7,9 +7,10 @@ import Wire
 //
 // A part is taken with the first packet that comes of it, by the kernel's program or here, and kept while a
 // flow of it can be found, resting in TIME-WAIT or not; one that only rests is no load. A packet that
-// begins no flow leaves its part again. What the kernel dealt for packets that never got so far (malformed,
-// lost on the way) is found by looking at a few parts each turn. A part that is left while packets of it are
-// still on their way here costs these a hand-over at most, and datagrams their order.
+// begins no flow leaves its part again. What the kernel dealt for packets that never got so far
+// (malformed, lost on the way) is found by looking at a few parts each turn, and at all of them when such
+// a packet was seen. A part that is left while packets of it are still on their way here costs these a
+// hand-over at most, and datagrams their order.
 
 /// Flows of one part that live on a worker.
 struct PartCounts: BitwiseCopyable {
@@ -29,29 +30,21 @@ extension Stack {
   package func lives(_ tuple: FiveTuple) -> Bool { find(tuple, hash.hash(tuple)) != nil }
 
   /// A flow begins, whose packet was brought home: its part stays here.
-  mutating func settle(_ tuple: FiveTuple) {
-    guard let steering = settings.steering else { return }
+  /// - Returns: false when its home is another worker after all; nothing should lead there.
+  mutating func settle(_ tuple: FiveTuple) -> Bool {
+    guard let steering = settings.steering else { return true }
     let part = steering.part(of: tuple)
-    let home = steering.homes.take(part, for: settings.worker)
-    precondition(home == settings.worker, "a flow begins on its home")
-    awaken(part, steering)
-    #if PLANTED_FAULTS
-      if PlantedFault.isPlanted(.leavesHomeEarly) { steering.homes.leave(part) }
-    #endif
-  }
-
-  /// A flow that began here is found no more.
-  mutating func unsettle(_ tuple: FiveTuple, isResting: Bool = false) {
-    guard let steering = settings.steering else { return }
-    let part = steering.part(of: tuple)
-    if isResting { awakenResting(part, steering) }
-    partCounts[part].awake -= 1
-    guard partCounts[part].awake == 0 else { return }
-    if partCounts[part].resting > 0 {
-      steering.homes.subtractLoad(of: settings.worker)
-    } else {
-      steering.homes.leave(part)
+    guard steering.homes.take(part, for: settings.worker) == settings.worker else { return false }
+    if partCounts[part].awake == 0, partCounts[part].resting > 0 {
+      steering.homes.addLoad(of: settings.worker)
     }
+    partCounts[part].awake += 1
+    #if PLANTED_FAULTS
+      if PlantedFault.isPlanted(.leavesHomeEarly) {
+        steering.homes.leave(part, of: settings.worker, isLoad: true)
+      }
+    #endif
+    return true
   }
 
   /// A flow that began here rests in TIME-WAIT from now on.
@@ -63,22 +56,22 @@ extension Stack {
     if partCounts[part].awake == 0 { steering.homes.subtractLoad(of: settings.worker) }
   }
 
-  /// A flow that rested does so no more.
-  mutating func restsNoMore(_ tuple: FiveTuple) {
+  /// A flow that began here is found no more.
+  /// - Parameter isResting: it was in TIME-WAIT.
+  mutating func unsettle(_ tuple: FiveTuple, isResting: Bool = false) {
     guard let steering = settings.steering else { return }
-    awakenResting(steering.part(of: tuple), steering)
-  }
-
-  private func awakenResting(_ part: Int, _ steering: Steering) {
-    awaken(part, steering)
-    partCounts[part].resting -= 1
-  }
-
-  private func awaken(_ part: Int, _ steering: Steering) {
-    if partCounts[part].awake == 0, partCounts[part].resting > 0 {
-      steering.homes.addLoad(of: settings.worker)
+    let part = steering.part(of: tuple)
+    if isResting {
+      partCounts[part].resting -= 1
+    } else {
+      partCounts[part].awake -= 1
     }
-    partCounts[part].awake += 1
+    guard partCounts[part].awake == 0 else { return }
+    if partCounts[part].isEmpty {
+      steering.homes.leave(part, of: settings.worker, isLoad: !isResting)
+    } else if !isResting {
+      steering.homes.subtractLoad(of: settings.worker)
+    }
   }
 
   /// A packet of no flow has begun none.
@@ -87,16 +80,37 @@ extension Stack {
     leaveIfEmpty(steering.part(of: tuple), steering)
   }
 
-  /// Looks at some parts, all in turn: those of which nothing lives here are left.
+  /// Looks at some parts, all in turn: those of which nothing lives here are left. When packets were lost
+  /// that the kernel may have dealt, at all of them, since another turn may be far.
   @usableFromInline package mutating func lookAtParts() {
     guard let steering = settings.steering else { return }
-    for part in nextPart..<nextPart + Self.partsOfTurn { leaveIfEmpty(part, steering) }
-    nextPart = (nextPart + Self.partsOfTurn) % Homes.partCount
+    let isIdle = mayHaveLostParts && requestCount == 0
+    if isIdle { mayHaveLostParts = false }
+    for _ in 0..<(isIdle ? Homes.partCount : Self.partsOfTurn) {
+      leaveIfEmpty(nextPart, steering)
+      nextPart = (nextPart + 1) % Homes.partCount
+    }
   }
 
   private func leaveIfEmpty(_ part: Int, _ steering: Steering) {
-    guard partCounts[part].isEmpty, steering.homes[part] == settings.worker else { return }
-    steering.homes.leave(part)
+    guard partCounts[part].isEmpty else { return }
+    steering.homes.leave(part, of: settings.worker, isLoad: true)
+  }
+
+  /// What is wrong with whose the parts are, for who checks it; nil when it is all right.
+  package func faultOfParts() -> String? {
+    guard let steering = settings.steering else { return nil }
+    var load = 0
+    for part in 0..<Homes.partCount {
+      let counts = partCounts[part]
+      guard steering.homes[part] == settings.worker else {
+        if counts.isEmpty { continue }
+        return "worker \(settings.worker) has flows of a part that is not its own"
+      }
+      if counts.awake > 0 || counts.isEmpty { load += 1 }
+    }
+    let said = steering.homes.load(of: settings.worker)
+    return said == load ? nil : "worker \(settings.worker) has \(load) parts and a load of \(said)"
   }
 
   // MARK: Cookies
@@ -108,8 +122,10 @@ extension Stack {
     return MonotonicInstant(nanoseconds: steering.homes.cookiesUntil)
   }
 
+  /// A cookie is out. All workers are told seldom, not for each of a flood.
   mutating func extendCookies(until end: MonotonicInstant) {
     ownCookiesUntil = end
-    settings.steering?.homes.extendCookies(until: end.nanoseconds)
+    guard let homes = settings.steering?.homes, homes.cookiesUntil < end.nanoseconds else { return }
+    homes.extendCookies(until: (end + .seconds(1)).nanoseconds)
   }
 }

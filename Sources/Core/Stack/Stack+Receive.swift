@@ -61,6 +61,7 @@ extension Stack {
       }
     } catch {
       memory.drops.count(error)
+      mayHaveLostParts = true
     }
   }
 

@@ -12,9 +12,10 @@ import Wire
 // has no flow (a ping, an unsupported protocol) is answered wherever it comes. A stray is not looked at
 // any further here: the owner copies it to the other worker before this turn's memory is used again,
 // and that one takes it over as if its own queue had brought it. It goes on from there only if it was
-// joined from fragments, to the home of its ports, or if its home has moved meanwhile, which takes that
-// the last flow there ended: nothing goes round. No flow is ever begun but on its home, and none moves
-// while one lives there: that is all that keeps one from living on two workers.
+// joined from fragments, to the home of its ports, or if its home has moved meanwhile: each further step
+// takes that the last flow there has ended and another has begun elsewhere, so that no packet goes round
+// between homes that stay. No flow is ever begun but on its home, and none moves while one lives there:
+// that is all that keeps one from living on two workers.
 
 /// A frame for another worker.
 package struct Stray: BitwiseCopyable {

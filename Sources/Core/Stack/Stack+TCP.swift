@@ -224,9 +224,9 @@ extension Stack {
 
   mutating func leaveTimeWait(_ slot: UInt32) {
     guard flows[slot].marks.contains(.timeWait) else { return }
+    unlink(slot)  // as one that rests
     flows[slot].marks.remove(.timeWait)
     timeWaitCount -= 1
-    if !flows[slot].marks.contains(.unlinked) { restsNoMore(flows[slot].tuple) }
     rules.flowLeavesRest(flows[slot].rule)
   }
 

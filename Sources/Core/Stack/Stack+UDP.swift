@@ -59,10 +59,7 @@ extension Stack {
     _ tuple: FiveTuple, _ value: UInt32, _ rule: UInt32,
     _ target: DialTarget, at now: MonotonicInstant
   ) -> UInt32? {
-    // The evicted session's socket is closed within the turn.
-    guard udpCount < settings.udpSessionsMax || evictSession(),
-      let slot = open(tuple, hash: value, rule: rule, target: target, at: now)
-    else {
+    guard let slot = open(tuple, hash: value, rule: rule, target: target, at: now) else {
       memory.drops.count(.flowTableFull)
       turnAway(tuple, .flowTableFull, rule: rule)
       return nil

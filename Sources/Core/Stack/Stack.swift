@@ -9,8 +9,9 @@ import TCP
 import UDP
 import Wire
 
-// A client's packet in; packets and socket requests out. One stack per worker, which shares the rules with
-// the others, which are read, what they count together (`SharedCount`), and whose a flow is (`Homes`).
+// A client's packet in; packets and socket requests out. One stack per worker, which shares with the
+// others the rules, which are read, what they count together (`SharedCount`), and whose a flow is
+// (`Homes`).
 //
 // The stack is pure: it reads no clock, opens no socket and draws no entropy. Its owner
 //   1. hands it the frames that the device gave (`receive`) and what the kernel said about sockets
@@ -157,6 +158,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   let partCounts: UnsafeMutableBufferPointer<PartCounts>
   /// The one to look at next.
   var nextPart = 0
+  /// Packets were lost that the kernel may have dealt to this worker.
+  var mayHaveLostParts = false
   package internal(set) var timeWaitCount = 0
   /// Flows that wait for payload memory.
   var starvedCount = 0
@@ -278,6 +281,7 @@ package struct StackCounters: BitwiseCopyable, Sendable {
 
   /// The kernel found no room in the device's queue for packets of clients: they are offered less.
   package mutating func deviceOverflowed(at now: MonotonicInstant) {
+    mayHaveLostParts = true
     let windows = memory.company.isAlone(at: now) ? ReceiveWindow.windowsAlone : 1
     memory.windowCap.narrow(usual: tcpSettings.ipv4.windowOctets * windows, at: now)
   }
@@ -329,8 +333,8 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     insteadOf resting: UInt32? = nil, at now: MonotonicInstant
   ) -> UInt32? {
     // First: whoever makes room may be of the same part, which goes with the last one.
-    settle(tuple)
-    guard makeRoom(insteadOf: resting, at: now), rules.flowBegins(rule) else {
+    guard settle(tuple) else { return nil }
+    guard makeRoom(for: tuple, insteadOf: resting, at: now), rules.flowBegins(rule) else {
       unsettle(tuple)
       return nil
     }
@@ -342,7 +346,13 @@ package struct StackCounters: BitwiseCopyable, Sendable {
     return slot
   }
 
-  private mutating func makeRoom(insteadOf resting: UInt32?, at now: MonotonicInstant) -> Bool {
+  private mutating func makeRoom(
+    for tuple: FiveTuple, insteadOf resting: UInt32?, at now: MonotonicInstant
+  ) -> Bool {
+    // The evicted session's socket is closed within the turn.
+    if tuple.transport == .udp, udpCount >= settings.udpSessionsMax, !evictSession() {
+      return false
+    }
     if let resting {
       guard flows.available > 0 || givesWayAtOnce(resting) || evictResting() else { return false }
       giveWay(resting, at: now)

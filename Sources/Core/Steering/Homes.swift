@@ -9,9 +9,10 @@
 // its load, by which new ones are dealt. It counts conversations, not what they cost: nobody knows
 // beforehand which will be heavy.
 //
-// A packet of a flow costs a worker the reading of one word. Words and loads are written as the first flow
-// of a part begins and the last one ends, and for packets that begin none, some cache misses each; that the
-// words of sixteen parts share a line is nothing next to that.
+// A packet of a flow costs a worker the reading of one word. Words and loads are written as the first
+// flow of a part begins and the last one ends, and for packets that begin none, some cache misses each;
+// that the words of sixteen parts share a line is nothing next to that. Last lies until when SYN cookies
+// may come back, which is written once a second while there are any.
 
 import Synchronization
 
@@ -67,10 +68,11 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
     return takeVacant(part, for: load(of: first) > load(of: second) ? second : first)
   }
 
-  /// Gives up a part that is a worker's and of which nothing lives.
-  package func leave(_ part: Int) {
-    guard let home = self[part] else { return }
-    subtractLoad(of: home)
+  /// Gives up a part of which nothing lives, if it is a worker's.
+  /// - Parameter isLoad: it counts in the worker's load.
+  package func leave(_ part: Int, of worker: Int, isLoad: Bool = true) {
+    guard self[part] == worker else { return }
+    if isLoad { subtractLoad(of: worker) }
     word(part).pointee.store(0, ordering: .relaxed)
   }
 

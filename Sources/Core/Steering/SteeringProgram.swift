@@ -7,8 +7,8 @@
 //   R6 the context   R7 the length of the IPv4 header, then the sum   R8 the address being mixed, then
 //   the part's word  R9 both ports, the source's above the destination's; 0 without
 //
-// A part without home is dealt by the kernel's atomic operations (Linux 5.12 on x86-64), in memory of a map that the
-// workers have mapped (`Homes`).
+// A part without home is dealt by atomic operations (Linux 5.12 on x86-64) in the memory of a map, which
+// the workers have mapped (`Homes`).
 
 import Wire
 

@@ -80,7 +80,8 @@ package struct SYNCookies: Sendable {
     let tagged = cookie.rawValue &- tupleSecret(tuple)
     let index = Int(tagged >> 24 & 7)
     let current = Self.periods(now)
-    for periods in [current, current &- 1] where periods & 31 == tagged >> 27 {
+    // Of the next period, by a worker whose turn began later than this one's.
+    for periods in [current, current &- 1, current &+ 1] where periods & 31 == tagged >> 27 {
       guard sequence(of: periods, index, tuple, clientSequence) == cookie else { continue }
       var syn = header
       syn.sequence = clientSequence

@@ -6,11 +6,11 @@ import Wire
 // Packets from one worker to another: those that the kernel gave to the wrong one.
 //
 // These are few: fragments, ICMP errors, odd headers; and where the kernel steers its own way, what it
-// brings to another queue than a flow's packets before. A packet is copied once, into memory of the receiver's that is bounded in octets and
-// packets: what finds no room is dropped by its sender, who counts it. Two such memories take turns: one
-// is filled by the others under a lock, the other is read by its worker, which takes the full one in
-// exchange. Nothing here is touched for a packet that came right: the receiver looks when it is woken,
-// and is woken once for what came until it looks.
+// brings to another queue than a flow's packets before. A packet is copied once, into memory of the
+// receiver's that is bounded in octets and packets: what finds no room is dropped by its sender, who
+// counts it. Two such memories take turns: one is filled by the others under a lock, the other is read by
+// its worker, which takes the full one in exchange. Nothing here is touched for a packet that came right:
+// the receiver looks when it is woken, and is woken once for what came until it looks.
 
 /// What waits for one worker; the others put, it takes.
 package final class HandOver: Sendable {

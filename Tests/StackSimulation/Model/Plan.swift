@@ -132,7 +132,7 @@ package struct Plan {
   var idleBeforeCut = Interval.seconds(3600)
   /// A stalled target's socket can be made to take what is kept.
   var relievesTargets = true
-  /// With several, the device gives each packet to any of them.
+  /// With several, the device gives every fourth packet to any of them.
   var workers = 1
 }
 

@@ -5,8 +5,9 @@ import TCP
 import Wire
 
 // A run: clients, the link, the worker with the stack under test, targets; one virtual clock, which
-// jumps from event to event. There can be several workers with a stack each: then the device gives a
-// packet to any of them, and no client may ever be dialled for by two.
+// jumps from event to event. There can be several workers with a stack each: then the device gives three
+// of four packets to the worker that the kernel's program would name, the others to any, and no client may
+// be dialled for by one while another has its flow.
 //
 // Everything is drawn from the seed. `run` throws the first violation; the trace holds what came
 // before it. Left out on purpose: UDP and ICMP beyond what ends a handshake.
@@ -210,6 +211,10 @@ package final class Simulation {
     worker.now = now
     report.turns += 1
     let didSomething = try worker.turn()
+    if report.turns % 64 == 0, let fault = worker.stack.faultOfParts(), self.fault != .ignoresHomes
+    {
+      throw Violation(fault)
+    }
     idleTurns[number] = didSomething ? 0 : idleTurns[number] + 1
     guard idleTurns[number] < Self.idleTurnsMax else {
       throw Violation("\(idleTurns[number]) turns in a row with nothing to do")
