@@ -78,6 +78,12 @@ final class FuzzPeer {
     ]
   }
 
+  var tuple: FiveTuple {
+    FiveTuple(
+      client: client, virtual: virtual, clientPort: clientPort, virtualPort: virtualPort,
+      transport: isTCP ? .tcp : .udp)
+  }
+
   var owesAcknowledgment: Bool { conversation != nil && lastAcknowledged != next }
 
   func window(_ variant: UInt8) -> UInt16 {

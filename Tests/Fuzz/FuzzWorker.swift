@@ -128,7 +128,8 @@ final class FuzzWorker: FuzzDevice, StackOwner {
   private func arrived(_ origin: FuzzOrigin?, accepted: UInt64) {
     while origins.count < stack.strays.count { origins.append(origin) }
     if stack.counters.cookiesAccepted != accepted {
-      drain()  // cookies for SYNs of the same turn went out before this one came back
+      // Cookies went out before this one came back, whichever worker had the SYNs.
+      if let place { place.workers.drain() } else { drain() }
       if let origin { origin.peer.cookieReturned(in: origin.said) }
     }
     if stack.frames.count > FrameQueue.framesMax / 2 { drain() }
@@ -139,7 +140,10 @@ final class FuzzWorker: FuzzDevice, StackOwner {
     for (stray, origin) in zip(stack.strays, origins) {
       let handed = FuzzHanded(
         frame: Array(stray.frame), wasFragmented: stray.wasFragmented, origin: origin)
-      if place?.handOver(stray.worker, handed) != true { stack.countDrop(.handOverFull) }
+      guard let place, place.workers.handOver(handed, to: stray.worker, from: place.number) else {
+        stack.countDrop(.handOverFull)
+        continue
+      }
     }
     origins.removeAll()
     stack.forgetStrays()
@@ -383,7 +387,7 @@ final class FuzzWorker: FuzzDevice, StackOwner {
 
   // MARK: What the stack sends
 
-  private func drain() {
+  func drain() {
     var owner = self
     owner.drainFrames()
   }

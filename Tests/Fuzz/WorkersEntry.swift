@@ -24,10 +24,9 @@ import Wire
 
 /// Where a worker stands among others, and how it reaches them.
 struct FuzzPlace {
-  var steering: Steering
-  var number: Int
-  /// - Returns: whether there was room.
-  var handOver: (_ worker: Int, _ handed: FuzzHanded) -> Bool
+  let steering: Steering
+  let number: Int
+  unowned let workers: FuzzWorkers
 }
 
 /// Who sent a frame, and the segment in it.
@@ -48,8 +47,10 @@ final class FuzzWorkers: FuzzDevice {
   nonisolated(unsafe) private static let memory = UnsafeMutableRawPointer.allocate(
     byteCount: Homes.octets, alignment: 128)
 
-  private let mailboxes: [FuzzMailbox]
-  private let workers: [FuzzWorker]
+  /// Of which packets may have come; to look at others each time would take most of a run. All after a raw fragment, since what is joined of it has whatever ports.
+  private var parts: [Int]
+  private let mailboxes = [FuzzMailbox(), FuzzMailbox()]
+  private var workers: [FuzzWorker] = []
   /// What each has yet to take.
   private var reloads: [[RuleSet]] = [[], []]
   /// The newest rules.
@@ -60,17 +61,13 @@ final class FuzzWorkers: FuzzDevice {
   private var framesGiven: UInt8 = 0
 
   init(settings: UInt8, rules: UInt8, peers: [FuzzPeer]) {
-    let mailboxes = [FuzzMailbox(), FuzzMailbox()]
-    let steering = steering
     // Each execution begins with no flows, and so without homes.
     Self.memory.initializeMemory(as: UInt8.self, repeating: 0, count: Homes.octets)
-    self.mailboxes = mailboxes
+    parts = Set(peers.map { [steering] in steering.part(of: $0.tuple) }).sorted()
     workers = (0..<2).map { number in
-      let place = FuzzPlace(steering: steering, number: number) { worker, handed in
-        require(worker != number, "a stray is another's")
-        return mailboxes[worker].put(handed, atMost: Self.handedMax)
-      }
-      return StackProgram.worker(settings, peers: peers, place: place)
+      StackProgram.worker(
+        settings, peers: peers,
+        place: FuzzPlace(steering: steering, number: number, workers: self))
     }
     reload(rules)
     for number in 0..<2 { takeReloads(number) }
@@ -92,7 +89,19 @@ final class FuzzWorkers: FuzzDevice {
 
   func giveRaw(_ frame: UnsafeRawBufferPointer) {
     for worker in workers { worker.isExact = false }
+    noteParts(of: frame)
     nextWorker().giveRaw(frame)
+  }
+
+  private func noteParts(of frame: UnsafeRawBufferPointer) {
+    let octets = UnsafeRawBufferPointer(rebasing: frame.dropFirst(VirtioNetHeader.octets))
+    guard parts.count < Homes.partCount, let packet = try? ParsedPacket(parsing: octets.bytes)
+    else { return }
+    if packet.ip.isFragment {
+      parts = Array(0..<Homes.partCount)
+    } else if let tuple = packet.tuple, !parts.contains(steering.part(of: tuple)) {
+      parts.append(steering.part(of: tuple))
+    }
   }
 
   private func nextWorker() -> FuzzWorker {
@@ -157,6 +166,15 @@ final class FuzzWorkers: FuzzDevice {
     check()
   }
 
+  /// - Returns: whether there was room.
+  func handOver(_ handed: FuzzHanded, to worker: Int, from number: Int) -> Bool {
+    require(worker != number, "a stray is another's")
+    return mailboxes[worker].put(handed, atMost: Self.handedMax)
+  }
+
+  /// All that any worker has to send goes out.
+  func drain() { for worker in workers { worker.drain() } }
+
   private func turn(_ number: Int) {
     takeReloads(number)
     for handed in mailboxes[number].take() { workers[number].takeOver(handed) }
@@ -168,7 +186,7 @@ final class FuzzWorkers: FuzzDevice {
   private func check() {
     var flows = 0
     for (number, worker) in workers.enumerated() {
-      if let fault = worker.stack.faultOfParts() { fatalError("broken: \(fault)") }
+      if let fault = worker.stack.faultOfParts(among: parts) { fatalError("broken: \(fault)") }
       for view in worker.stack.flowViews(limit: 64, at: worker.now) {
         let isHere = steering.home(of: view.tuple) == number
         require(isHere || !worker.stack.lives(view.tuple), "a flow lives on its home")
@@ -195,6 +213,7 @@ final class FuzzWorkers: FuzzDevice {
     }
     require(mailboxes.allSatisfy(\.isEmpty), "no mail is left")
     for (number, worker) in workers.enumerated() {
+      if let fault = worker.stack.faultOfParts() { fatalError("broken: \(fault)") }
       for _ in 0..<Homes.partCount / Stack.partsOfTurn { worker.stack.lookAtParts() }
       require(steering.homes.load(of: number) == 0, "no load is left")
     }

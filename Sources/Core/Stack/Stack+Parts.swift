@@ -98,10 +98,11 @@ extension Stack {
   }
 
   /// What is wrong with whose the parts are, for who checks it; nil when it is all right.
-  package func faultOfParts() -> String? {
+  /// - Parameter parts: all of which packets may have come.
+  package func faultOfParts(among parts: [Int] = Array(0..<Homes.partCount)) -> String? {
     guard let steering = settings.steering else { return nil }
     var load = 0
-    for part in 0..<Homes.partCount {
+    for part in parts {
       let counts = partCounts[part]
       guard steering.homes[part] == settings.worker else {
         if counts.isEmpty { continue }

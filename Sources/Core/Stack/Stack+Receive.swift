@@ -3,7 +3,6 @@ import ICMP
 import Primitives
 import Relay
 import SocketTable
-import Steering
 import TCP
 import UDP
 import Wire
@@ -19,22 +18,6 @@ struct Arrival {
   var virtio: VirtioNetHeader
   /// The IP packet, without the virtio-net header, which lies in front of it.
   var octets: UnsafeRawBufferPointer
-
-  /// Nil without ports.
-  @inline(__always)
-  var tuple: FiveTuple? {
-    switch packet.transport {
-    case .tcp(let header):
-      FiveTuple(
-        client: packet.ip.source, virtual: packet.ip.destination, clientPort: header.sourcePort,
-        virtualPort: header.destinationPort, transport: .tcp)
-    case .udp(let header):
-      FiveTuple(
-        client: packet.ip.source, virtual: packet.ip.destination, clientPort: header.sourcePort,
-        virtualPort: header.destinationPort, transport: .udp)
-    case .fragment, .icmp, .unsupported: nil
-    }
-  }
 
   var payload: Slice {
     guard let base = octets.baseAddress else {
@@ -71,9 +54,7 @@ extension Stack {
     guard let whole = try reassemble(arrival, at: now) else { return }
     var joined = try parse(whole)
     joined.packet.ip.dontFragment = false  // its sender has fragmented it already
-    // The kernel's program has seen no ports, and not dealt it.
-    if let tuple = joined.tuple, let steering = settings.steering { _ = steering.deal(tuple) }
-    if let home = otherHome(of: joined) {
+    if let home = otherHome(of: joined, wasFragmented: true) {
       handOver(joined, to: home, wasFragmented: true)
     } else {
       sort(joined, at: now)

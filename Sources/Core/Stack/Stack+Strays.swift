@@ -1,6 +1,5 @@
 import ICMP
 import Primitives
-import SocketTable
 import Steering
 import TCP
 import Wire
@@ -63,26 +62,25 @@ extension Stack {
   /// The owner has handed over this turn's strays.
   package mutating func forgetStrays() { strays.removeAll(keepingCapacity: true) }
 
-  /// The home of a packet, when it is another worker.
+  /// The home of a packet, when it is another worker. A flow's that has none is ours from now on; but one
+  /// whose ports the kernel's program could not see, in fragments or behind extension headers, was not
+  /// dealt by it, and is so here.
+  /// - Parameter wasFragmented: it was joined just now.
   @inline(__always)
-  func otherHome(of arrival: Arrival) -> Int? {
+  func otherHome(of arrival: Arrival, wasFragmented: Bool = false) -> Int? {
     guard let steering = settings.steering else { return nil }
-    if let tuple = arrival.tuple {
-      // The kernel's program sees no ports behind extension headers, and has not dealt it.
-      if !arrival.packet.ip.isIPv4, arrival.packet.ip.headerOctets > 40 { _ = steering.deal(tuple) }
-      return otherHome(tuple)
+    let ip = arrival.packet.ip
+    let home: Int
+    if let tuple = arrival.packet.tuple {
+      home =
+        wasFragmented || !ip.isIPv4 && ip.headerOctets > 40
+        ? steering.deal(tuple)
+        : steering.homes.take(steering.part(of: tuple), for: settings.worker)
+    } else if case .fragment = arrival.packet.transport {
+      home = steering.worker(of: ip.source, ip.destination)
+    } else {
+      return nil
     }
-    guard case .fragment = arrival.packet.transport else { return nil }
-    let home = steering.worker(of: arrival.packet.ip.source, arrival.packet.ip.destination)
-    return home == settings.worker ? nil : home
-  }
-
-  /// The home of a flow that a packet has come of, when it is another worker. What has none is ours from
-  /// now on.
-  @inline(__always)
-  func otherHome(_ tuple: FiveTuple) -> Int? {
-    guard let steering = settings.steering else { return nil }
-    let home = steering.homes.take(steering.part(of: tuple), for: settings.worker)
     return home == settings.worker ? nil : home
   }
 

@@ -119,8 +119,8 @@ import Wire
   @usableFromInline package var octets = 4 << 20
   /// What a datagram counts in that, at least: it is not its octets that take the time.
   @usableFromInline package var datagramOctetsMin = 1024
-  /// Addresses that are dialled for TCP. To dial costs more than all else that a flow wants in a turn: a flood of
-  /// new ones must not keep the others waiting.
+  /// Addresses that are dialled for TCP. To dial costs more than all else that a flow wants in a turn: a
+  /// flood of new ones must not keep the others waiting.
   @usableFromInline package var dials = 64
 
   package init() {}

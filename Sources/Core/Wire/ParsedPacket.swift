@@ -48,4 +48,19 @@ package struct ParsedPacket: Sendable, BitwiseCopyable {
       transport = .unsupported
     }
   }
+
+  /// As of a client's packet; nil without ports.
+  @inlinable package var tuple: FiveTuple? {
+    switch transport {
+    case .tcp(let header):
+      FiveTuple(
+        client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+        virtualPort: header.destinationPort, transport: .tcp)
+    case .udp(let header):
+      FiveTuple(
+        client: ip.source, virtual: ip.destination, clientPort: header.sourcePort,
+        virtualPort: header.destinationPort, transport: .udp)
+    case .fragment, .icmp, .unsupported: nil
+    }
+  }
 }

@@ -8,9 +8,9 @@ import TunDevice
 import Wire
 
 // One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. With
-// others it shares nothing that it writes for a flow's packets: what one allocates, it allocates on its own thread, from
-// that thread's part of the heap. The rules are made elsewhere and shared, and only read. Packets that
-// belong to another are handed over (HandOver).
+// others it shares nothing that it writes for a flow's packets: what one allocates, it allocates on its
+// own thread, from that thread's part of the heap. The rules are made elsewhere and shared, and only
+// read. Packets that belong to another are handed over (HandOver).
 //
 // A turn
 //   1. waits until something is ready or the stack's next deadline;

@@ -191,17 +191,8 @@ package final class Simulation {
     guard steersman.below(4) > 0, let parsed = try? ParsedPacket(parsing: packet.span.bytes) else {
       return any
     }
-    let ports: (UInt16, UInt16)
-    switch parsed.transport {
-    case .tcp(let header): ports = (header.sourcePort, header.destinationPort)
-    case .udp(let header): ports = (header.sourcePort, header.destinationPort)
-    case .fragment, .icmp, .unsupported:
-      return steering.worker(of: parsed.ip.source, parsed.ip.destination)
-    }
-    return steering.deal(
-      FiveTuple(
-        client: parsed.ip.source, virtual: parsed.ip.destination, clientPort: ports.0,
-        virtualPort: ports.1, transport: .tcp))
+    return parsed.tuple.map { steering.deal($0) }
+      ?? steering.worker(of: parsed.ip.source, parsed.ip.destination)
   }
 
   private func turn(_ worker: Worker) throws {
