@@ -109,25 +109,46 @@ struct ReceiveWindowTests {
   @Test("towards a client far away more is kept than towards a near one")
   func sendBuffer() throws {
     for (roundTrip, bound) in [(5, 4 << 20), (20, 8 << 20), (200, 16 << 20)] {
-      try Script.run(mss: 60_000, memoryOctets: 128 << 20) {
-        handshake(
-          mss: 60_000, sack: true, wscale: 10, window: 60_000_000,
-          roundTrip: .milliseconds(roundTrip))
-        var said = 0
-        for _ in 0..<16 {
-          said += targetSays(64 << 20)
-          let sent = expectAnything()
-          advance(by: .milliseconds(roundTrip))
-          for segment in sent {
-            inject(".", 1...1, ack: segment.range.upperBound, window: 60_000_000)
-          }
+      try expectKept(bound, roundTrip: .milliseconds(roundTrip), inCompany: false)
+    }
+  }
+
+  @Test(
+    "beside other flows less is kept the nearer a client is, and as much as ever of one that is not near"
+  )
+  func sendBufferInCompany() throws {
+    for (microseconds, bound) in [
+      (40, 512 << 10), (400, 2 << 20), (5000, 4 << 20),
+    ] {
+      try expectKept(bound, roundTrip: .microseconds(microseconds), inCompany: true)
+    }
+    try expectKept(4 << 20, roundTrip: .microseconds(40), inCompany: false)
+  }
+
+  /// What is kept of a target that says more than any client takes.
+  private func expectKept(_ bound: Int, roundTrip: Interval, inCompany: Bool) throws {
+    try Script.run(mss: 60_000, memoryOctets: 128 << 20) {
+      handshake(
+        mss: 60_000, sack: true, wscale: 10, window: 60_000_000, roundTrip: roundTrip)
+      func say() {
+        if inCompany, let script = Script.current {
+          for flow in UInt32(0)..<2 { script.memory.company.hears(of: flow, at: script.now) }
         }
-        expectAnything()
-        said += targetSays(64 << 20)
-        expectAnything()
-        let kept = Script.current?.endpoint.map { Int($0.send.buffer.octets) } ?? 0
-        #expect(kept > bound - (64 << 10) && kept <= bound, "\(roundTrip) ms, \(said)")
+        targetSays(64 << 20)
       }
+      for _ in 0..<16 {
+        say()
+        let sent = expectAnything()
+        advance(by: roundTrip)
+        for segment in sent {
+          inject(".", 1...1, ack: segment.range.upperBound, window: 60_000_000)
+        }
+      }
+      expectAnything()
+      say()
+      expectAnything()
+      let kept = Script.current?.endpoint.map { Int($0.send.buffer.octets) } ?? 0
+      #expect(kept > bound - (64 << 10) && kept <= bound, "\(roundTrip)")
     }
   }
 }

@@ -275,7 +275,8 @@ func targetSays(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation
     defer { slices.deallocate() }
     while script.kernel == nil, said < octets {
       let count =
-        script.endpoint?.room(limit: octets - said, memory: &script.memory, slices: slices) ?? 0
+        script.endpoint?.room(
+          limit: octets - said, at: script.now, memory: &script.memory, slices: slices) ?? 0
       guard count > 0 else { break }
       var written = 0
       for slice in slices[..<count] {

@@ -236,11 +236,13 @@ extension Stack {
   /// Opens room for what the target says, at most `limit` octets; 0 slices when the client's buffer is
   /// full or there is nothing to read.
   @usableFromInline package mutating func openRoom(
-    _ slot: UInt32, limit: Int, slices: UnsafeMutableBufferPointer<Slice>
+    _ slot: UInt32, limit: Int, at now: MonotonicInstant,
+    slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     guard flows[slot].marks.contains(.readable), flows[slot].relay.readsTarget else { return 0 }
-    let count = endpoints[slot].room(limit: limit, memory: &memory, slices: slices)
-    if count == 0, endpoints[slot].roomOctets(memory: memory) > 0 { starve(slot) }
+    let count = endpoints[slot].room(
+      limit: limit, at: now, memory: &memory, slices: slices)
+    if count == 0, endpoints[slot].roomOctets(at: now, memory: memory) > 0 { starve(slot) }
     return count
   }
 

@@ -42,7 +42,7 @@ extension StackOwner where Self: ~Copyable {
     var limit = stack.firstRoom(slot, of: part)
     var goesOn = true
     while goesOn, read < part, stack.hasSocket(slot) {
-      let count = stack.openRoom(slot, limit: limit, slices: slices)
+      let count = stack.openRoom(slot, limit: limit, at: now, slices: slices)
       guard count > 0 else {
         goesOn = false
         break

@@ -112,8 +112,10 @@ package struct SendSide: BitwiseCopyable {
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
   /// what is free for all others, so that a few slow clients never hold the whole pool.
-  func bufferRoom(pool: borrowing ChunkPool) -> Int {
-    let wanted = min(bufferBound, max(2 * Int(congestion.window), 256 * 1024))
+  /// - Parameter isAlone: no other flow of the worker is heard of.
+  func bufferRoom(isAlone: Bool, pool: borrowing ChunkPool) -> Int {
+    let bound = isAlone ? bufferBound : min(bufferBound, boundInCompany)
+    let wanted = min(bound, max(2 * Int(congestion.window), 256 * 1024))
     let share = max(1, pool.available) * ChunkPool.chunkOctets
     return max(0, min(wanted, share) - Int(buffer.octets))
   }
@@ -127,8 +129,20 @@ package struct SendSide: BitwiseCopyable {
       Int(bufferMaxFar), Int(bufferMax) * Int(estimator.least) / Int(Self.farRoundTrip))
   }
 
+  /// What a flow keeps beside others, in proportion to the least round trip: as much as a client takes on
+  /// the way, and no more. What many keep would be pushed out of the core's cache before it is
+  /// acknowledged and its memory written again.
+  private var boundInCompany: Int {
+    guard estimator.least != .max else { return Int(bufferMax) }
+    let least = max(estimator.least, Self.closeRoundTrip)
+    return Self.octetsInCompany * Int(least) / Int(Self.closeRoundTrip)
+  }
+
   /// Microseconds.
   static let farRoundTrip: UInt32 = 10_000
+  static let closeRoundTrip: UInt32 = 100
+  /// Of a client that is no further than that.
+  static let octetsInCompany = 512 * 1024
 
   mutating func queueFinish() { finishQueued = true }
 

@@ -165,17 +165,19 @@ package struct TCPEndpoint: BitwiseCopyable {
 
   /// Opens room for the target's octets; see `SendBuffer.room`.
   package mutating func room(
-    limit: Int, memory: inout TCPMemory, slices: UnsafeMutableBufferPointer<Slice>
+    limit: Int, at now: MonotonicInstant, memory: inout TCPMemory,
+    slices: UnsafeMutableBufferPointer<Slice>
   ) -> Int {
     let spare = (memory.chunks.available - memory.pendingChunks - 1) * ChunkPool.chunkOctets
-    let octets = min(limit, send.bufferRoom(pool: memory.chunks), spare)
-    guard octets > 0, !send.finishQueued else { return 0 }
+    let octets = min(limit, roomOctets(at: now, memory: memory), spare)
+    guard octets > 0 else { return 0 }
     return send.buffer.room(limit: octets, pool: &memory.chunks, slices: slices)
   }
 
   /// Octets that the target may say now.
-  package func roomOctets(memory: borrowing TCPMemory) -> Int {
-    send.finishQueued ? 0 : send.bufferRoom(pool: memory.chunks)
+  package func roomOctets(at now: MonotonicInstant, memory: borrowing TCPMemory) -> Int {
+    guard !send.finishQueued else { return 0 }
+    return send.bufferRoom(isAlone: memory.company.isAlone(at: now), pool: memory.chunks)
   }
 
   /// Takes `octets` of the room.

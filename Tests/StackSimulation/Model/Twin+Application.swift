@@ -12,7 +12,7 @@ extension Twin {
     writeAt = .distantFuture
     var budget = min(plan.upload - written, plan.writeOctets)
     while budget > 0 {
-      let count = endpoint?.room(limit: budget, memory: &memory, slices: slices) ?? 0
+      let count = endpoint?.room(limit: budget, at: now, memory: &memory, slices: slices) ?? 0
       guard count > 0 else { break }
       var octets = 0
       for slice in slices[..<count] {
