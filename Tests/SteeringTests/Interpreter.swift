@@ -55,6 +55,9 @@ func interpret(
       for lost in 1...5 { registers[lost] = nil }
       registers[0] = loaded
     case 0x61: registers[Int(each.destination)] = UInt64(try word(try value(each.source)).pointee)
+    case 0x63:
+      try word(try value(each.destination)).pointee =
+        UInt32(truncatingIfNeeded: try value(each.source))
     case 0xc3:
       let word = try word(try value(each.destination))
       let operand = UInt32(truncatingIfNeeded: try value(each.source))

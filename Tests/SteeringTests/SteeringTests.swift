@@ -118,6 +118,20 @@ import Wire
     }
   }
 
+  /// As of a client that tells on one connection what two others are to carry.
+  @Test("of flows that begin one after the other two workers have every second", arguments: 1...40)
+  func partsWhatBeginsTogether(_ seed: UInt64) {
+    var generator = SeededGenerator(seed: seed)
+    let (steering, memory) = Self.steering(2, &generator)
+    defer { withExtendedLifetime(memory) {} }
+    var homes: [Int] = []
+    while homes.count < 9 {
+      let tuple = Self.tuple(&generator)
+      if steering.home(of: tuple) == nil { homes.append(steering.deal(tuple)) }
+    }
+    #expect(zip(homes, homes.dropFirst()).allSatisfy { $0 != $1 }, "\(homes)")
+  }
+
   @Test("whatever several workers do at once, a part has one home, and the loads are right")
   func isExclusive() async {
     let memory = SharedOctets()
@@ -276,7 +290,7 @@ import Wire
     let (steering, memory) = Self.steering(4, &generator)
     defer { withExtendedLifetime(memory) {} }
     let program = SteeringProgram.assemble(steering, map: 9)
-    #expect(program.count < 200)
+    #expect(program.count < 220)
     #expect(MemoryLayout<BPFInstruction>.size == 8)
     for instruction in program where instruction.opcode & 7 == 5 {
       #expect(instruction.offset >= 0)

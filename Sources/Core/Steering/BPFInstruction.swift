@@ -116,6 +116,11 @@ struct BPFAssembler {
     instructions.append(BPFInstruction(0x61, to, address))
   }
 
+  /// 32 bits of memory.
+  mutating func storeWord(_ from: BPFRegister, to address: BPFRegister) {
+    instructions.append(BPFInstruction(0x63, address, from))
+  }
+
   /// Adds to 32 bits of memory, all at once.
   mutating func add(_ address: BPFRegister, _ summand: BPFRegister) {
     instructions.append(BPFInstruction(0xc3, address, summand, immediate: 0x00))

@@ -11,8 +11,10 @@
 //
 // A packet of a flow costs a worker the reading of one word. Words and loads are written as the first
 // flow of a part begins and the last one ends, and for packets that begin none, some cache misses each;
-// that the words of sixteen parts share a line is nothing next to that. Last lies until when SYN cookies
-// may come back, which is written once a second while there are any.
+// that the words of sixteen parts share a line is nothing next to that. Then lies until when SYN cookies
+// may come back, which is written once a second while there are any. Last lies who was dealt the newest
+// part: flows that begin together are often of one kind, and where loads are equal, who has the one does
+// not get the next.
 
 import Synchronization
 
@@ -23,8 +25,9 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
   static let loadsOffset = partCount * MemoryLayout<UInt32>.stride
   static let lineBits = 7
   static let cookiesOffset = loadsOffset + Steering.workersMax << lineBits
+  static let newestOffset = cookiesOffset + 1 << lineBits
   /// What `memory` must have.
-  package static let octets = cookiesOffset + 1 << lineBits
+  package static let octets = newestOffset + 1 << lineBits
 
   private let memory: UnsafeMutableRawPointer
 
@@ -61,11 +64,22 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
     return worker
   }
 
-  /// Takes a part for that of two workers which has less load, the first if both have the same.
+  /// Takes a part for that of two workers which has less load; if both have the same, for the first, but
+  /// not if it was dealt the newest.
   /// - Returns: its home from now on.
   func deal(_ part: Int, to first: Int, or second: Int) -> Int {
     if let home = self[part] { return home }
-    return takeVacant(part, for: load(of: first) > load(of: second) ? second : first)
+    let (load, other) = (load(of: first), load(of: second))
+    let firstHasNewest = newest.pointee.load(ordering: .relaxed) == UInt32(first) + 1
+    let chosen = load > other || load == other && firstHasNewest ? second : first
+    let home = takeVacant(part, for: chosen)
+    if home == chosen { newest.pointee.store(UInt32(home) + 1, ordering: .relaxed) }
+    return home
+  }
+
+  /// A worker's number plus one.
+  private var newest: UnsafeMutablePointer<Atomic<UInt32>> {
+    (memory + Self.newestOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
   }
 
   /// Gives up a part of which nothing lives, if it is a worker's.

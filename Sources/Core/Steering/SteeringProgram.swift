@@ -13,7 +13,7 @@
 import Wire
 
 package enum SteeringProgram {
-  /// The instructions for `steering`; fewer than two hundred, without a loop.
+  /// The instructions for `steering`; some two hundred, without a loop.
   /// - Parameter map: the descriptor of an array map whose one value is the memory of `steering.homes`.
   package static func assemble(_ steering: Steering, map: CInt) -> [BPFInstruction] {
     var a = BPFAssembler()
@@ -105,6 +105,12 @@ package enum SteeringProgram {
     a.loadWord(.r0, from: .r4)
     a.loadWord(.r1, from: .r5)
     a.jump(if: .r0, exceeds: .r1, to: second)
+    a.jump(if: .r1, exceeds: .r0, to: chosen)
+    a.set(.r1, valueOf: map, offset: Int32(Homes.newestOffset))
+    a.loadWord(.r0, from: .r1)
+    a.apply(.add, .r0, -1)
+    a.apply(.exclusiveOr, .r0, .r2)
+    a.jump(if: .r0, equals: 0, to: second)
     a.jump(to: chosen)
     a.place(second)
     a.apply(.move, .r2, .r3)
@@ -119,6 +125,8 @@ package enum SteeringProgram {
     a.apply(.move, .r0, .r2)
     a.apply(.move, .r1, 1)
     a.add(.r4, .r1)
+    a.set(.r1, valueOf: map, offset: Int32(Homes.newestOffset))
+    a.storeWord(.r0, to: .r1)
     a.place(settled)
     a.apply(.add, .r0, -1)
     a.exit()

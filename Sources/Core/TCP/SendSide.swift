@@ -114,35 +114,32 @@ package struct SendSide: BitwiseCopyable {
   /// what is free for all others, so that a few slow clients never hold the whole pool.
   /// - Parameter isAlone: no other flow of the worker is heard of.
   func bufferRoom(isAlone: Bool, pool: borrowing ChunkPool) -> Int {
-    let bound = isAlone ? bufferBound : min(bufferBound, boundInCompany)
-    let wanted = min(bound, max(2 * Int(congestion.window), 256 * 1024))
+    let wanted = min(
+      bufferBound(isAlone: isAlone), max(2 * Int(congestion.window), 256 * 1024))
     let share = max(1, pool.available) * ChunkPool.chunkOctets
     return max(0, min(wanted, share) - Int(buffer.octets))
   }
 
-  /// The buffer's bound: in proportion to the least round trip once that is far.
-  private var bufferBound: Int {
-    guard estimator.least != .max, estimator.least > Self.farRoundTrip else {
-      return Int(bufferMax)
-    }
-    return min(
-      Int(bufferMaxFar), Int(bufferMax) * Int(estimator.least) / Int(Self.farRoundTrip))
-  }
-
-  /// What a flow keeps beside others, in proportion to the least round trip: as much as a client takes on
-  /// the way, and no more. What many keep would be pushed out of the core's cache before it is
-  /// acknowledged and its memory written again.
-  private var boundInCompany: Int {
+  /// The buffer's bound: in proportion to the least round trip where that is close or far, the same
+  /// between. What is kept for a close client beyond what it takes on the way is only pushed out of the
+  /// core's cache before it is acknowledged and its memory written again.
+  private func bufferBound(isAlone: Bool) -> Int {
     guard estimator.least != .max else { return Int(bufferMax) }
-    let least = max(estimator.least, Self.closeRoundTrip)
-    return Self.octetsInCompany * Int(least) / Int(Self.closeRoundTrip)
+    let least = Int(estimator.least)
+    if least > Self.farRoundTrip {
+      return min(Int(bufferMaxFar), Int(bufferMax) * least / Self.farRoundTrip)
+    }
+    let close = isAlone ? Self.closeOctetsAlone : Self.closeOctets
+    return min(Int(bufferMax), close * max(least, Self.closeRoundTrip) / Self.closeRoundTrip)
   }
 
   /// Microseconds.
-  static let farRoundTrip: UInt32 = 10_000
-  static let closeRoundTrip: UInt32 = 100
-  /// Of a client that is no further than that.
-  static let octetsInCompany = 512 * 1024
+  static let farRoundTrip = 10_000
+  static let closeRoundTrip = 100
+  /// Kept for a client that is no further than that, two parts of a turn (`TurnBudget`).
+  static let closeOctets = 512 * 1024
+  /// The same for one whose flow is alone.
+  static let closeOctetsAlone = 2 << 20
 
   mutating func queueFinish() { finishQueued = true }
 
