@@ -244,7 +244,7 @@ package struct RuleBook: ~Copyable {
       precondition(slotCount <= rulesMax, "a retired rule has flows")
     }
     (entriesBase + Int(slot)).initialize(to: Entry(terms, host: host))
-    (figuresBase + Int(slot)).initialize(to: RuleFigures(terms, workers: workers))
+    (figuresBase + Int(slot)).initialize(to: RuleFigures(terms.bounds, workers: workers))
     return slot
   }
 
@@ -266,16 +266,16 @@ package struct RuleBook: ~Copyable {
   /// Whether the rule has as many flows as it may have, on all workers together.
   func isFull(_ slot: UInt32) -> Bool {
     let figures = figures(slot)
-    guard figures.pointee.activeMax != .max else { return false }
+    guard figures.pointee.bounds.activeMax != .max else { return false }
     return (entry(slot).pointee.count?.value ?? figures.pointee.active)
-      >= figures.pointee.activeMax
+      >= figures.pointee.bounds.activeMax
   }
 
   /// A flow of the rule begins.
   /// - Returns: false when it may not: another worker's flow took the last place since `isFull`.
   func flowBegins(_ slot: UInt32) -> Bool {
     let figures = figures(slot)
-    if let count = entry(slot).pointee.count, !count.add(within: figures.pointee.activeMax) {
+    if let count = entry(slot).pointee.count, !count.add(within: figures.pointee.bounds.activeMax) {
       return false
     }
     figures.pointee.held += 1

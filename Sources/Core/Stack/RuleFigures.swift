@@ -2,8 +2,30 @@ import Configuration
 import Primitives
 import TCP
 
-// A rule's numbers on one worker: all that a packet of a running flow touches of its rule. Bounds and
-// timeouts are copied from the rule when its slot is opened, so that they lie beside what is counted.
+// A rule's numbers on one worker: all that a packet of a running flow touches of its rule. Bounds are copied
+// from the rule when its slot is opened, so that they lie beside what is counted.
+
+/// What bounds the flows of a rule.
+struct RuleBounds: BitwiseCopyable {
+  var connectTimeout: Interval
+  var idleTimeout: Interval
+  var udpTimeout: Interval
+  /// Zero: off.
+  var keepalive: Interval
+  var activeMax: Int
+  var halfOpenMax: Int
+  var congestion: CongestionControl.Algorithm
+
+  init(_ rule: ForwardRule) {
+    connectTimeout = rule.connectTimeout
+    idleTimeout = rule.idleTimeout
+    udpTimeout = rule.udpTimeout
+    keepalive = rule.keepalive ?? .zero
+    activeMax = rule.maxConnections ?? .max
+    halfOpenMax = rule.maxHalfOpen
+    congestion = CongestionControl.Algorithm(rule.congestion)
+  }
+}
 
 /// What is counted and bounded per rule.
 package struct RuleFigures: BitwiseCopyable, Sendable {
@@ -18,25 +40,13 @@ package struct RuleFigures: BitwiseCopyable, Sendable {
   package var refusedTotal: UInt64 = 0
   package var octetsUp: UInt64 = 0
   package var octetsDown: UInt64 = 0
-  var connectTimeout: Interval
-  var idleTimeout: Interval
-  var udpTimeout: Interval
-  /// Zero: off.
-  var keepalive: Interval
-  var activeMax: Int
-  var halfOpenMax: Int
-  var congestion: CongestionControl.Algorithm
+  var bounds: RuleBounds
 
   /// Of a rule that begins.
   /// - Parameter workers: among which its half-open flows are divided.
-  init(_ terms: RuleTerms, workers: Int) {
-    connectTimeout = terms.connectTimeout
-    idleTimeout = terms.idleTimeout
-    udpTimeout = terms.udpTimeout
-    keepalive = terms.keepalive
-    activeMax = terms.activeMax
-    halfOpenMax = max(1, terms.halfOpenMax / workers)
-    congestion = terms.congestion
+  init(_ bounds: RuleBounds, workers: Int) {
+    self.bounds = bounds
+    self.bounds.halfOpenMax = max(1, bounds.halfOpenMax / workers)
   }
 }
 

@@ -53,15 +53,8 @@ struct RuleTerms: BitwiseCopyable {
   var host: UInt32
   var count: SharedCount?
   var name: UnsafeRawBufferPointer
-  var connectTimeout: Interval
-  var idleTimeout: Interval
-  var udpTimeout: Interval
-  /// Zero: off.
-  var keepalive: Interval
-  var activeMax: Int
   /// On all workers together.
-  var halfOpenMax: Int
-  var congestion: CongestionControl.Algorithm
+  var bounds: RuleBounds
   var onReload: Policy
 
   init(_ shared: SharedRule, host: UInt32) {
@@ -71,13 +64,7 @@ struct RuleTerms: BitwiseCopyable {
     target = TargetChoice(rule.target)
     count = shared.count
     name = shared.name
-    connectTimeout = rule.connectTimeout
-    idleTimeout = rule.idleTimeout
-    udpTimeout = rule.udpTimeout
-    keepalive = rule.keepalive ?? .zero
-    activeMax = rule.maxConnections ?? .max
-    halfOpenMax = rule.maxHalfOpen
-    congestion = CongestionControl.Algorithm(rule.congestion)
+    bounds = RuleBounds(rule)
     onReload =
       switch rule.onReload {
       case .keep: .keep

@@ -44,7 +44,7 @@ extension Stack {
   private func wantedDeadline(_ slot: UInt32) -> MonotonicInstant {
     guard flows[slot].isTCP else {
       return sessions[Int(slot)].expiry(
-        timeout: rules.figures(flows[slot].rule).pointee.udpTimeout)
+        timeout: rules.figures(flows[slot].rule).pointee.bounds.udpTimeout)
     }
     return min(endpoints.nextDeadline(slot), flows[slot].expiresAt)
   }
@@ -79,7 +79,7 @@ extension Stack {
       dialed(slot, failure: .timedOut, at: now)
       return true
     case .open, .clientFinished, .targetFinished, .bothFinished, .draining:
-      let idle = rules.figures(flows[slot].rule).pointee.idleTimeout
+      let idle = rules.figures(flows[slot].rule).pointee.bounds.idleTimeout
       let bound = flows[slot].lastActivity + idle
       if bound > now {
         flows[slot].expiresAt = bound

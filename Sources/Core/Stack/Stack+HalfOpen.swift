@@ -19,7 +19,7 @@ extension Stack {
   /// Whether a further SYN to the rule must keep nothing.
   func isFlooded(_ rule: UInt32) -> Bool {
     let figures = rules.figures(rule)
-    return figures.pointee.halfOpen >= figures.pointee.halfOpenMax
+    return figures.pointee.halfOpen >= figures.pointee.bounds.halfOpenMax
       || halfOpenCount >= max(1, capacity / 4)
   }
 

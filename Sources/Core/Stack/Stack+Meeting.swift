@@ -76,7 +76,7 @@ extension Stack {
 
   /// When the last attempt must have connected.
   func connectBound(_ slot: UInt32) -> MonotonicInstant {
-    flows[slot].openedAt + rules.figures(flows[slot].rule).pointee.connectTimeout
+    flows[slot].openedAt + rules.figures(flows[slot].rule).pointee.bounds.connectTimeout
   }
 
   /// Has the flow dial its target's next address after a failed attempt, whose socket the owner closes

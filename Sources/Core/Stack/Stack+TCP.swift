@@ -212,8 +212,8 @@ extension Stack {
 
   func tcpSettings(_ tuple: FiveTuple, _ rule: UInt32) -> TCPSettings {
     var settings = tuple.virtual.isIPv4 ? tcpSettings.ipv4 : tcpSettings.ipv6
-    settings.algorithm = rules.figures(rule).pointee.congestion
-    settings.keepalive = rules.figures(rule).pointee.keepalive
+    settings.algorithm = rules.figures(rule).pointee.bounds.congestion
+    settings.keepalive = rules.figures(rule).pointee.bounds.keepalive
     return settings
   }
 

@@ -33,7 +33,7 @@ extension Stack {
 
   /// Silence after which the flow's sockets ask whether the other side is there; zero: never.
   package func keepalive(_ slot: UInt32) -> Interval {
-    rules.figures(flows[slot].rule).pointee.keepalive
+    rules.figures(flows[slot].rule).pointee.bounds.keepalive
   }
 
   /// The owner has a socket for the flow; `connected` unless it is still connecting.
@@ -56,7 +56,7 @@ extension Stack {
       if datagrams[Int(slot)].first != noSlot { want(slot, .upload) }
       return
     }
-    flows[slot].expiresAt = now + rules.figures(flows[slot].rule).pointee.idleTimeout
+    flows[slot].expiresAt = now + rules.figures(flows[slot].rule).pointee.bounds.idleTimeout
     perform(flows[slot].relay.targetConnected(), slot, at: now)
     schedule(slot)
   }
