@@ -225,6 +225,7 @@ final class FuzzWorkers: FuzzDevice {
       worker.requireEmpty()
     }
     require(mailboxes.allSatisfy(\.isEmpty), "no mail is left")
+    check()
     if !noPartIsKept {
       for worker in workers {
         for _ in 0..<Homes.partCount / Stack.partsOfTurn { worker.stack.lookAtParts() }

@@ -99,7 +99,7 @@ def few_flows_are_spread_too(world):
     """Two streams are never left to one worker, nor are those that come when others have gone."""
     serve(world, 4)
     daemon = world.daemon([web()], device={"queues": 2})
-    together = 0                        # of one part by chance, once in 16384
+    together = 0
     for _ in range(20):
         pair = [world.client.connect(V4, 80) for _ in range(2)]
         exchange_all(pair)
@@ -107,8 +107,28 @@ def few_flows_are_spread_too(world):
         for s in pair:
             reset(s)
         wait(lambda: daemon.flows() == 0, 3, "no flows")
-    expect(together <= 1, "%d of 20 pairs lived on one worker", together)
+    # A hash alone would have ten together; a worker that was kept from its core counts as busy.
+    expect(together <= 3, "%d of 20 pairs lived on one worker", together)
     expect(handed_over(daemon) == 0, "%d packets came to the wrong worker", handed_over(daemon))
+
+
+@case(limit=30)
+def who_has_a_stream_gets_fewer(world):
+    """Connections that come while one worker is busy go to the other, though that has the one that asked for the stream."""
+    serve(world, 4)
+    serve_streams(world)
+    daemon = world.daemon([web(), bulk.forward(4, 5201)], device={"queues": 2})
+    stream = world.spawn(world.client, ["iperf3", "-c", V4, "-p", 5201, "-t", 8])
+    wait(lambda: len(daemon.status()["flows"]) == 2, 5, "a stream and the connection that asked for it")
+    time.sleep(0.5)
+    clients = [world.client.connect(V4, 80) for _ in range(6)]
+    exchange_all(clients)
+    found = homes(daemon, 8)
+    busy = max(found, key=lambda worker: max(int(f["octets_up"]) for f in found[worker]))
+    expect(len(found[busy]) <= 2, "%d flows live on the busy worker, %d on the other", len(found[busy]), 8 - len(found[busy]))
+    for s in clients:
+        reset(s)
+    stream.terminate()
 
 
 @case(limit=60)
@@ -123,10 +143,14 @@ def two_thousand_flows_on_four_workers(world):
     expect(handed_over(daemon) == 0, "%d packets came to the wrong worker", handed_over(daemon))
 
 
-def streams(world, workers):
+def serve_streams(world):
     tool_missing("iperf3")
     world.spawn(world.servers, ["iperf3", "-s", "-B", S4, "-p", 5201])
     wait(lambda: ":5201" in world.servers.run(["ss", "-Hltn"]), 5, "listening iperf3")
+
+
+def streams(world, workers):
+    serve_streams(world)
     os.chmod(world.scratch, 0o755)
     daemon = world.daemon([bulk.forward(4, 5201)], device={"queues": workers}, daemon={"user": "nobody"})
     up, down = (bulk.iperf(world, "-c", V4, "-P", 8, "-t", 2, *way) for way in ((), ("-R",)))

@@ -53,7 +53,7 @@ struct RuleTerms: BitwiseCopyable {
   var host: UInt32
   var count: SharedCount?
   var name: UnsafeRawBufferPointer
-  /// On all workers together.
+  /// Half-open flows are those on all workers together.
   var bounds: RuleBounds
   var onReload: Policy
 

@@ -92,6 +92,14 @@ extension Stack {
     }
   }
 
+  /// How busy the owner was lately (`BusyMeter`).
+  package mutating func tellBusy(_ weight: Int) {
+    guard let steering = settings.steering, weight != busyTold else { return }
+    steering.homes.addLoad(of: settings.worker, weight)
+    steering.homes.subtractLoad(of: settings.worker, busyTold)
+    busyTold = weight
+  }
+
   private func leaveIfEmpty(_ part: Int, _ steering: Steering) {
     guard partCounts[part].isEmpty else { return }
     steering.homes.leave(part, of: settings.worker, isLoad: true)
@@ -101,7 +109,7 @@ extension Stack {
   /// - Parameter parts: all of which packets may have come.
   package func faultOfParts(among parts: [Int] = Array(0..<Homes.partCount)) -> String? {
     guard let steering = settings.steering else { return nil }
-    var load = 0
+    var load = busyTold
     for part in parts {
       let counts = partCounts[part]
       guard steering.homes[part] == settings.worker else {
@@ -111,7 +119,7 @@ extension Stack {
       if counts.awake > 0 || counts.isEmpty { load += 1 }
     }
     let said = steering.homes.load(of: settings.worker)
-    return said == load ? nil : "worker \(settings.worker) has \(load) parts and a load of \(said)"
+    return said == load ? nil : "worker \(settings.worker) has a load of \(said), not \(load)"
   }
 
   // MARK: Cookies
@@ -125,8 +133,11 @@ extension Stack {
 
   /// A cookie is out. All workers are told seldom, not for each of a flood.
   mutating func extendCookies(until end: MonotonicInstant) {
-    ownCookiesUntil = end
-    guard let homes = settings.steering?.homes, homes.cookiesUntil < end.nanoseconds else { return }
+    guard let homes = settings.steering?.homes else {
+      ownCookiesUntil = end
+      return
+    }
+    guard homes.cookiesUntil < end.nanoseconds else { return }
     homes.extendCookies(until: (end + .seconds(1)).nanoseconds)
   }
 }

@@ -223,12 +223,16 @@ extension Stack {
     flows[slot].marks.contains(.saysMuch) ? part : min(part, ChunkPool.chunkOctets)
   }
 
-  /// A turn read so many octets of the target; none where it said nothing, or nothing could be kept.
-  @usableFromInline package mutating func noteRead(_ slot: UInt32, octets: Int) {
+  /// A turn read so many octets of the target; none where it said nothing, or nothing could be kept. Where
+  /// it has more to say than there was room for, few octets do not mean that it says little.
+  @usableFromInline package mutating func noteRead(
+    _ slot: UInt32, octets: Int, at now: MonotonicInstant
+  ) {
     guard octets > 0 else { return }
+    endpoints[slot].said(octets, at: now, memory: &memory)
     if octets > ChunkPool.chunkOctets {
       flows[slot].marks.insert(.saysMuch)
-    } else {
+    } else if !flows[slot].marks.contains(.readable) {
       flows[slot].marks.remove(.saysMuch)
     }
   }

@@ -152,7 +152,9 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   /// Flows whose client has not answered yet.
   package internal(set) var halfOpenCount = 0
   let cookies: SYNCookies
-  /// Until when a cookie of this worker may come back.
+  /// What the worker's load tells of how busy it is.
+  package internal(set) var busyTold = 0
+  /// Until when a cookie may come back to a worker that has no others; see `cookiesUntil`.
   var ownCookiesUntil = MonotonicInstant.zero
   /// Of each part of the five-tuples; none where there is no other worker.
   let partCounts: UnsafeMutableBufferPointer<PartCounts>

@@ -69,7 +69,7 @@ extension StackOwner where Self: ~Copyable {
         goesOn = false
       }
     }
-    stack.noteRead(slot, octets: read)
+    stack.noteRead(slot, octets: read, at: now)
     transmit(slot)
     if goesOn, read == part { stack.readLater(slot) }
   }

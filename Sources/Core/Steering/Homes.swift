@@ -5,9 +5,9 @@
 // up: so a part has one home at a time, whatever two of them, or a worker and the kernel, do at once. A
 // word says all there is to say about its part, and so the order of writes to several means nothing.
 //
-// Behind the words lies, in a cache line each, how many parts a worker has in which a conversation goes on:
-// its load, by which new ones are dealt. It counts conversations, not what they cost: nobody knows
-// beforehand which will be heavy.
+// Behind the words lies, in a cache line each, a worker's load, by which new parts are dealt: in how many of
+// its parts a conversation goes on, and how busy it was lately (`BusyMeter`). Nobody knows beforehand which
+// conversation will be heavy.
 //
 // A packet of a flow costs a worker the reading of one word. Words and loads are written as the first
 // flow of a part begins and the last one ends, and for packets that begin none, some cache misses each;
@@ -69,15 +69,17 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
   /// - Returns: its home from now on.
   func deal(_ part: Int, to first: Int, or second: Int) -> Int {
     if let home = self[part] { return home }
-    let (load, other) = (load(of: first), load(of: second))
+    let firstLoad = load(of: first)
+    let secondLoad = load(of: second)
     let firstHasNewest = newest.pointee.load(ordering: .relaxed) == UInt32(first) + 1
-    let chosen = load > other || load == other && firstHasNewest ? second : first
+    let isSecond = firstLoad > secondLoad || firstLoad == secondLoad && firstHasNewest
+    let chosen = isSecond ? second : first
     let home = takeVacant(part, for: chosen)
     if home == chosen { newest.pointee.store(UInt32(home) + 1, ordering: .relaxed) }
     return home
   }
 
-  /// A worker's number plus one.
+  /// Who was dealt the newest part, plus one; 0: nobody yet.
   private var newest: UnsafeMutablePointer<Atomic<UInt32>> {
     (memory + Self.newestOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
   }
@@ -96,14 +98,14 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
     Int(load(worker).pointee.load(ordering: .relaxed))
   }
 
-  /// A conversation begins in a part that a worker has.
-  package func addLoad(of worker: Int) {
-    load(worker).pointee.wrappingAdd(1, ordering: .relaxed)
+  /// A conversation begins in a part that a worker has, or what counts for so many.
+  package func addLoad(of worker: Int, _ count: Int = 1) {
+    load(worker).pointee.wrappingAdd(UInt32(count), ordering: .relaxed)
   }
 
-  /// No conversation goes on any more in a part that a worker keeps.
-  package func subtractLoad(of worker: Int) {
-    load(worker).pointee.wrappingSubtract(1, ordering: .relaxed)
+  /// No conversation goes on any more in a part that a worker keeps, or what counted for so many.
+  package func subtractLoad(of worker: Int, _ count: Int = 1) {
+    load(worker).pointee.wrappingSubtract(UInt32(count), ordering: .relaxed)
   }
 
   // MARK: Cookies

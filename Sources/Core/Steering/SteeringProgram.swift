@@ -106,6 +106,7 @@ package enum SteeringProgram {
     a.loadWord(.r1, from: .r5)
     a.jump(if: .r0, exceeds: .r1, to: second)
     a.jump(if: .r1, exceeds: .r0, to: chosen)
+    // Both have as much: not who got the newest.
     a.set(.r1, valueOf: map, offset: Int32(Homes.newestOffset))
     a.loadWord(.r0, from: .r1)
     a.apply(.add, .r0, -1)

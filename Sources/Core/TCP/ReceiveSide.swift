@@ -347,7 +347,7 @@ package struct ReceiveSide: BitwiseCopyable {
     }
     window.count(
       octets, roundTrip: roundTrip, isAlone: memory.company.isAlone(at: now),
-      in: &memory.census, at: now)
+      in: &memory.uploads, at: now)
     window.targetTook(
       upTo: taken, isDrained: isDrained, roundTrip: roundTrip,
       mayWiden: memory.chunks.available > Int(memory.chunks.capacity) / 2, at: now)

@@ -131,7 +131,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   ///   - roundTrip: as for `targetTook`.
   ///   - isAlone: see `Company`.
   mutating func count(
-    _ octets: Int, roundTrip: UInt32, isAlone: Bool, in census: inout UploadCensus,
+    _ octets: Int, roundTrip: UInt32, isAlone: Bool, in census: inout BulkCensus,
     at now: MonotonicInstant
   ) {
     guard roundTrip < Self.nearRoundTrip else {

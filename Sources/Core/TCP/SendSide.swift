@@ -37,6 +37,8 @@ package struct SendSide: BitwiseCopyable {
   let bufferMax: UInt32
   let bufferMaxFar: UInt32
   var duplicateAcknowledgments: UInt16 = 0
+  /// See `BulkCensus.saw`.
+  var seen: UInt8 = 0
   var backoff: UInt8 = 0
   var unanswered: UInt8 = 0
   var finishQueued = false
@@ -112,7 +114,7 @@ package struct SendSide: BitwiseCopyable {
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
   /// what is free for all others, so that a few slow clients never hold the whole pool.
-  /// - Parameter isAlone: no other flow of the worker is heard of.
+  /// - Parameter isAlone: no other target of the worker says much.
   func bufferRoom(isAlone: Bool, pool: borrowing ChunkPool) -> Int {
     let wanted = min(
       bufferBound(isAlone: isAlone), max(2 * Int(congestion.window), 256 * 1024))
@@ -122,7 +124,8 @@ package struct SendSide: BitwiseCopyable {
 
   /// The buffer's bound: in proportion to the least round trip where that is close or far, the same
   /// between. What is kept for a close client beyond what it takes on the way is only pushed out of the
-  /// core's cache before it is acknowledged and its memory written again.
+  /// core's cache before it is acknowledged and its memory written again. A path whose round trips take
+  /// many times as long by now is not close any more; some times as long they take by our own queue.
   private func bufferBound(isAlone: Bool) -> Int {
     guard estimator.least != .max else { return Int(bufferMax) }
     let least = Int(estimator.least)
@@ -130,15 +133,17 @@ package struct SendSide: BitwiseCopyable {
       return min(Int(bufferMaxFar), Int(bufferMax) * least / Self.farRoundTrip)
     }
     let close = isAlone ? Self.closeOctetsAlone : Self.closeOctets
-    return min(Int(bufferMax), close * max(least, Self.closeRoundTrip) / Self.closeRoundTrip)
+    let roundTrip = max(least, Int(estimator.smoothed) / 8, Self.closeRoundTrip)
+    return min(Int(bufferMax), close * roundTrip / Self.closeRoundTrip)
   }
 
-  /// Microseconds.
+  /// From here on it is far, microseconds.
   static let farRoundTrip = 10_000
+  /// Up to here it is close, microseconds.
   static let closeRoundTrip = 100
-  /// Kept for a client that is no further than that, two parts of a turn (`TurnBudget`).
+  /// Kept for a close client beside others, octets: two parts of a turn (`TurnBudget`).
   static let closeOctets = 512 * 1024
-  /// The same for one whose flow is alone.
+  /// The same where no other target says much.
   static let closeOctetsAlone = 2 << 20
 
   mutating func queueFinish() { finishQueued = true }

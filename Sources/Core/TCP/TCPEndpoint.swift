@@ -177,12 +177,17 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// Octets that the target may say now.
   package func roomOctets(at now: MonotonicInstant, memory: borrowing TCPMemory) -> Int {
     guard !send.finishQueued else { return 0 }
-    return send.bufferRoom(isAlone: memory.company.isAlone(at: now), pool: memory.chunks)
+    return send.bufferRoom(isAlone: memory.downloads.flows(at: now) <= 1, pool: memory.chunks)
   }
 
   /// Takes `octets` of the room.
   package mutating func commit(_ octets: Int, memory: inout TCPMemory) {
     send.buffer.commit(octets, pool: &memory.chunks)
+  }
+
+  /// The target said so many octets in one go.
+  package mutating func said(_ octets: Int, at now: MonotonicInstant, memory: inout TCPMemory) {
+    memory.downloads.saw(octets, mark: &send.seen, at: now)
   }
 
   /// The target has finished: FIN behind its last octet (RFC 9293 §3.10.4).

@@ -17,8 +17,9 @@ package struct TCPMemory: ~Copyable {
   package var drops = DropCounters()
   /// What clients may be offered, while the device's queue overflows.
   package var windowCap = WindowCap()
-  /// Clients that send in bulk.
-  var census = UploadCensus()
+  /// Clients that send in bulk, and targets.
+  var uploads = BulkCensus()
+  package var downloads = BulkCensus()
   package var company = Company()
   /// Chunks that keeping all pending slices could take.
   var pendingChunks = 0

@@ -96,7 +96,7 @@ package struct TCPSettings: BitwiseCopyable, Sendable {
   package var windowOctets: UInt32
   /// What the receive window may grow to for a client far away, octets.
   package var windowOctetsMax: UInt32
-  /// Octets kept towards the peer.
+  /// Octets kept towards a peer that is neither close nor far away.
   package var sendBufferOctets: UInt32
   /// Octets kept towards a peer far away.
   package var sendBufferOctetsMax: UInt32

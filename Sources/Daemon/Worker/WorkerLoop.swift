@@ -87,6 +87,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// When spare memory went back last.
   private var releasedAt = MonotonicInstant.zero
   private var somethingCameAt = MonotonicInstant.zero
+  private var meter: BusyMeter
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
@@ -133,6 +134,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     self.log = log
     fallsBehind = settings.fallsBehind
     self.now = now
+    meter = BusyMeter(at: now)
     logsFlows = log.logLevel <= .info
     sockets = .allocate(capacity: settings.maxFlows)
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 4096)
@@ -174,8 +176,11 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     let deadline = busy ? now : nextDeadline()
     // A wait is counted from here, not from where the turn began.
     if !busy { now = MonotonicClock.now() }
+    let waitedAt = now
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
+    if !busy { meter.slept(for: now - waitedAt) }
+    if let weight = meter.take(at: now) { stack.tellBusy(weight) }
     if count > 0 || busy { somethingCameAt = now }
     var isHanded = false
     for position in 0..<count {
@@ -198,11 +203,13 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     }
   }
 
-  /// The stack's, or that by which spare memory is to go back, once.
+  /// The stack's, or that by which spare memory is to go back, once, or others hear that this worker is
+  /// not busy any more.
   private mutating func nextDeadline() -> MonotonicInstant? {
-    let deadline = stack.nextDeadline()
-    guard let due = spareReleaseDue() else { return deadline }
-    return min(due, deadline ?? .distantFuture)
+    var deadline = stack.nextDeadline()
+    if let due = spareReleaseDue() { deadline = min(due, deadline ?? .distantFuture) }
+    if stack.busyTold > 0 { deadline = min(meter.endsAt, deadline ?? .distantFuture) }
+    return deadline
   }
 
   /// When the memory that no flow keeps is to go back to the kernel.

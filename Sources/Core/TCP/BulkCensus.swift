@@ -1,16 +1,17 @@
 import Primitives
 
-// How many clients send in bulk at the same time, and what each of them is offered then.
+// How many flows of a worker move octets in bulk at the same time, in one direction, and what each client
+// that sends them is offered then.
 //
 // What near clients send ahead waits in the device's queue, in front of everybody else's packets. A whole
 // window of it keeps the device busy; of eight clients, each needs to send an eighth of that, and what they
 // send beyond makes others wait and nothing faster. So near clients share one window among those
 // that were seen to send in bulk lately. Far ones do not: what they send ahead is on its way.
 
-package struct UploadCensus: BitwiseCopyable, Sendable {
-  /// Of a count. Whoever sends in bulk is seen at least once in each.
+package struct BulkCensus: BitwiseCopyable, Sendable {
+  /// Of a count. Whoever moves octets in bulk is seen at least once in each.
   package static let period = Interval.milliseconds(50)
-  /// What a target takes in one go of a client that sends in bulk, at least, octets.
+  /// What a target takes in one go of a client that sends in bulk, or says in a turn, at least, octets.
   package static let bulkOctets = 16 * 1024
   /// The narrowest share, octets.
   package static let narrowest: UInt32 = 64 * 1024
@@ -23,8 +24,8 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
 
   package init() {}
 
-  /// A target took octets of a client.
-  /// - Parameter mark: the client's own: the count in which it was seen last, 0 at first.
+  /// A target took octets of a client, or said some.
+  /// - Parameter mark: the flow's own: the count in which it was seen last, 0 at first.
   package mutating func saw(_ octets: Int, mark: inout UInt8, at now: MonotonicInstant) {
     guard octets >= Self.bulkOctets else { return }
     if endsAt <= now {
@@ -39,13 +40,18 @@ package struct UploadCensus: BitwiseCopyable, Sendable {
     count += 1
   }
 
-  /// A near client's part of a window. A count that ended a while ago says nothing of now.
+  /// Flows that were seen lately. A count that ended a while ago says nothing of now.
+  package func flows(at now: MonotonicInstant) -> UInt32 {
+    if endsAt <= now { return now - endsAt < Self.period ? count : 0 }
+    return max(count, countBefore)
+  }
+
+  /// A near client's part of a window.
   /// - Parameters:
   ///   - usual: the window that all share.
   ///   - alone: the window of one that has no company (`Company`); nil: there is some.
   package func share(of usual: UInt32, alone: UInt32?, at now: MonotonicInstant) -> UInt32 {
-    var clients = max(count, countBefore)
-    if endsAt <= now { clients = now - endsAt < Self.period ? count : 0 }
+    let clients = flows(at: now)
     if clients <= 1, let alone { return alone }
     return max(min(usual, Self.narrowest), usual / max(1, clients))
   }

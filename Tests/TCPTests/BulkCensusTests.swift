@@ -5,16 +5,16 @@ import Testing
 // Near clients that send in bulk at once share one window.
 
 @Suite("Flow control: clients that send in bulk at the same time")
-struct UploadCensusTests {
+struct BulkCensusTests {
   private let start = MonotonicInstant(nanoseconds: 1_000_000_000)
 
-  private func share(_ usual: UInt32, of census: UploadCensus, at now: MonotonicInstant) -> UInt32 {
+  private func share(_ usual: UInt32, of census: BulkCensus, at now: MonotonicInstant) -> UInt32 {
     census.share(of: usual, alone: usual, at: now)
   }
 
   @Test("each is counted once in a count, and still in the next one")
   func counts() {
-    var census = UploadCensus()
+    var census = BulkCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 8)
     #expect(share(960 << 10, of: census, at: start) == 960 << 10)
     for round in 0..<5 {
@@ -32,10 +32,10 @@ struct UploadCensusTests {
 
   @Test("what is no bulk does not count, and a count that is long over neither")
   func small() {
-    var census = UploadCensus()
+    var census = BulkCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 4)
     for index in marks.indices {
-      census.saw(UploadCensus.bulkOctets - 1, mark: &marks[index], at: start)
+      census.saw(BulkCensus.bulkOctets - 1, mark: &marks[index], at: start)
     }
     #expect(marks == [0, 0, 0, 0])
     #expect(share(100_000, of: census, at: start) == 100_000)
@@ -47,18 +47,18 @@ struct UploadCensusTests {
 
   @Test("a count that nobody closed bounds nobody: who sends little is not seen")
   func stale() {
-    var census = UploadCensus()
+    var census = BulkCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 8)
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
-    let end = start + UploadCensus.period
+    let end = start + BulkCensus.period
     #expect(share(960 << 10, of: census, at: start + .milliseconds(49)) == 120 << 10)
     #expect(share(960 << 10, of: census, at: end + .milliseconds(49)) == 120 << 10)
-    #expect(share(960 << 10, of: census, at: end + UploadCensus.period) == 960 << 10)
+    #expect(share(960 << 10, of: census, at: end + BulkCensus.period) == 960 << 10)
   }
 
   @Test("no share is narrower than 64 KiB, or than the window")
   func least() {
-    var census = UploadCensus()
+    var census = BulkCensus()
     var marks: [UInt8] = Array(repeating: 0, count: 100)
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
     #expect(share(960 << 10, of: census, at: start) == 64 << 10)
@@ -67,7 +67,7 @@ struct UploadCensusTests {
 
   @Test("of two that send in bulk none is alone")
   func two() {
-    var census = UploadCensus()
+    var census = BulkCensus()
     var marks: [UInt8] = [0, 0]
     for index in marks.indices { census.saw(20_000, mark: &marks[index], at: start) }
     #expect(census.share(of: 1_000_000, alone: 4_000_000, at: start) == 500_000)
