@@ -2,6 +2,8 @@ import Primitives
 import Steering
 import Testing
 
+// Of each period the meter tells how much was not slept, whatever its end came by.
+
 @Suite("How busy a worker is") struct BusyMeterTests {
   private static let start = MonotonicInstant(nanoseconds: 7_000_000_000)
 
