@@ -66,8 +66,8 @@ def serve(world, family):
     world.serve_datagrams(echo_datagram, TARGET[family], 8080)
 
 
-def expect_spread(found, workers, flows, beside=8):
-    """Dealt to who has fewer, but for the few whose part has a home already."""
+def expect_spread(found, workers, flows, beside=16):
+    """Dealt to who has less to do, but for the few whose part has a home already."""
     mean = flows / workers
     counts = [len(found[n]) for n in range(workers)]
     expect(sum(counts) == flows and all(abs(c - mean) <= beside for c in counts), "flows by worker: %s", counts)
@@ -99,7 +99,7 @@ def few_flows_are_spread_too(world):
     """Two streams are never left to one worker, nor are those that come when others have gone."""
     serve(world, 4)
     daemon = world.daemon([web()], device={"queues": 2})
-    together = 0
+    together = 0                        # of one part by chance, once in 16384
     for _ in range(20):
         pair = [world.client.connect(V4, 80) for _ in range(2)]
         exchange_all(pair)
@@ -107,8 +107,7 @@ def few_flows_are_spread_too(world):
         for s in pair:
             reset(s)
         wait(lambda: daemon.flows() == 0, 3, "no flows")
-    # A hash alone would have ten together; a worker that was kept from its core counts as busy.
-    expect(together <= 3, "%d of 20 pairs lived on one worker", together)
+    expect(together <= 1, "%d of 20 pairs lived on one worker", together)
     expect(handed_over(daemon) == 0, "%d packets came to the wrong worker", handed_over(daemon))
 
 
@@ -120,12 +119,12 @@ def who_has_a_stream_gets_fewer(world):
     daemon = world.daemon([web(), bulk.forward(4, 5201)], device={"queues": 2})
     stream = world.spawn(world.client, ["iperf3", "-c", V4, "-p", 5201, "-t", 8])
     wait(lambda: len(daemon.status()["flows"]) == 2, 5, "a stream and the connection that asked for it")
-    time.sleep(0.5)
+    time.sleep(1)
     clients = [world.client.connect(V4, 80) for _ in range(6)]
     exchange_all(clients)
     found = homes(daemon, 8)
     busy = max(found, key=lambda worker: max(int(f["octets_up"]) for f in found[worker]))
-    expect(len(found[busy]) <= 2, "%d flows live on the busy worker, %d on the other", len(found[busy]), 8 - len(found[busy]))
+    expect(len(found[busy]) <= 3, "%d flows live on the busy worker, %d on the other", len(found[busy]), 8 - len(found[busy]))
     for s in clients:
         reset(s)
     stream.terminate()

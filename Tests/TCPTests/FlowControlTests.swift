@@ -121,7 +121,30 @@ struct ReceiveWindowTests {
     try expectKept(2 << 20, roundTrip: .microseconds(40), inCompany: false)
     // Its path is another one now.
     try expectKept(
-      4 << 20, handshake: .microseconds(40), roundTrip: .milliseconds(10), inCompany: true)
+      4 << 20, handshake: .microseconds(40), roundTrip: .milliseconds(20), inCompany: true)
+  }
+
+  @Test("what waits for a slow client behind a close path makes the path no longer")
+  func sendBufferBeforeBottleneck() throws {
+    try Script.run(mss: 60_000, memoryOctets: 128 << 20) {
+      handshake(
+        mss: 60_000, sack: true, wscale: 10, window: 60_000_000, roundTrip: .microseconds(40))
+      var marks: [UInt8] = [0, 0]
+      for _ in 0..<200 {
+        guard let script = Script.current else { return }
+        for flow in 0..<2 {
+          script.memory.downloads.saw(64 << 10, mark: &marks[flow], at: script.now)
+        }
+        targetSays(64 << 20)
+        let kept = script.endpoint.map { Int($0.send.buffer.octets) } ?? 0
+        #expect(kept <= 512 << 10)
+        // 100 MB a second.
+        advance(by: .microseconds(max(40, kept / 100)))
+        for segment in expectAnything() {
+          inject(".", 1...1, ack: segment.range.upperBound, window: 60_000_000)
+        }
+      }
+    }
   }
 
   /// What is kept of a target that says more than any client takes.

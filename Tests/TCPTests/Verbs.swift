@@ -292,6 +292,7 @@ func targetSays(_ octets: Int, sourceLocation: SourceLocation = #_sourceLocation
       script.endpoint?.commit(written, memory: &script.memory)
       said += written
     }
+    script.endpoint?.said(said, at: script.now, memory: &script.memory)
     script.note("  the target says \(said) octets")
     script.turn(sourceLocation)
   }

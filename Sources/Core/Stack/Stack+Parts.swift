@@ -95,8 +95,7 @@ extension Stack {
   /// How busy the owner was lately (`BusyMeter`).
   package mutating func tellBusy(_ weight: Int) {
     guard let steering = settings.steering, weight != busyTold else { return }
-    steering.homes.addLoad(of: settings.worker, weight)
-    steering.homes.subtractLoad(of: settings.worker, busyTold)
+    steering.homes.changeLoad(of: settings.worker, by: weight - busyTold)
     busyTold = weight
   }
 

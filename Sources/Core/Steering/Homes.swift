@@ -98,14 +98,15 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
     Int(load(worker).pointee.load(ordering: .relaxed))
   }
 
-  /// A conversation begins in a part that a worker has, or what counts for so many.
-  package func addLoad(of worker: Int, _ count: Int = 1) {
-    load(worker).pointee.wrappingAdd(UInt32(count), ordering: .relaxed)
-  }
+  /// A conversation begins in a part that a worker has.
+  package func addLoad(of worker: Int) { changeLoad(of: worker, by: 1) }
 
-  /// No conversation goes on any more in a part that a worker keeps, or what counted for so many.
-  package func subtractLoad(of worker: Int, _ count: Int = 1) {
-    load(worker).pointee.wrappingSubtract(UInt32(count), ordering: .relaxed)
+  /// No conversation goes on any more in a part that a worker keeps.
+  package func subtractLoad(of worker: Int) { changeLoad(of: worker, by: -1) }
+
+  /// - Parameter change: less than zero only by what was added before.
+  package func changeLoad(of worker: Int, by change: Int) {
+    load(worker).pointee.wrappingAdd(UInt32(truncatingIfNeeded: change), ordering: .relaxed)
   }
 
   // MARK: Cookies

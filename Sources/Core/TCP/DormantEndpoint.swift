@@ -7,8 +7,8 @@ import Wire
 // how it is mended, what waits for the target, what is owed to the client. When nothing is on its way
 // that stands as it stood at the beginning, and need not be kept. `init?` tells whether it does; each
 // part says for itself what of it lasts (`settled`). An endpoint that is woken goes on as if it had
-// never slept, except that CUBIC's epoch and the rounds of HyStart++ begin anew. What is out of the ordinary
-// (a path that takes less than was agreed, a widened reordering window, a target that stalls) keeps the
+// never slept, except that CUBIC's epoch and the rounds of HyStart++ begin anew, and that one count of targets
+// that say much (`BulkCensus`) may have its target twice. What is out of the ordinary (a path that takes less than was agreed, a widened reordering window, a target that stalls) keeps the
 // endpoint awake.
 
 package struct DormantEndpoint: BitwiseCopyable {

@@ -11,7 +11,7 @@ import Wire
 // A window that is too small for the path shows: a whole one of it is taken within two round trips. It is
 // then doubled, up to the widest, so that a client far away fills the path while a near one pins no more
 // than it needs. The least round trip counts, not the smoothed one, which the window's own queue would
-// raise. Near clients get the usual window, or share it (`UploadCensus`). One that is alone, and whose
+// raise. Near clients get the usual window, or share it (`BulkCensus`). One that is alone, and whose
 // target takes what it sends as it comes, gets some times that, so that client and worker need not take
 // turns; in large frames only, since the device's queue is bounded in frames.
 //
@@ -44,7 +44,7 @@ package struct ReceiveWindow: BitwiseCopyable, Sendable {
   /// Octets that a near client is offered, with a view to others; `.max` of one that is not known to be
   /// near.
   private var share = UInt32.max
-  /// See `UploadCensus.saw`.
+  /// See `BulkCensus.saw`.
   var seen: UInt8 = 0
   /// A window's worth from where the present measurement began.
   private var measuredEdge: SequenceNumber

@@ -124,17 +124,17 @@ package struct SendSide: BitwiseCopyable {
 
   /// The buffer's bound: in proportion to the least round trip where that is close or far, the same
   /// between. What is kept for a close client beyond what it takes on the way is only pushed out of the
-  /// core's cache before it is acknowledged and its memory written again. A path whose round trips take
-  /// many times as long by now is not close any more; some times as long they take by our own queue.
+  /// core's cache before it is acknowledged and its memory written again. The smoothed round trip, which
+  /// grows with what is kept, says no more than that a path is another one by now.
   private func bufferBound(isAlone: Bool) -> Int {
     guard estimator.least != .max else { return Int(bufferMax) }
     let least = Int(estimator.least)
     if least > Self.farRoundTrip {
       return min(Int(bufferMaxFar), Int(bufferMax) * least / Self.farRoundTrip)
     }
+    guard estimator.smoothed <= Self.farRoundTrip else { return Int(bufferMax) }
     let close = isAlone ? Self.closeOctetsAlone : Self.closeOctets
-    let roundTrip = max(least, Int(estimator.smoothed) / 8, Self.closeRoundTrip)
-    return min(Int(bufferMax), close * roundTrip / Self.closeRoundTrip)
+    return min(Int(bufferMax), close * max(least, Self.closeRoundTrip) / Self.closeRoundTrip)
   }
 
   /// From here on it is far, microseconds.

@@ -19,7 +19,7 @@ import Wire
 //   3. serves the flows that want something: the passes of StackOwner+Turn.swift;
 //   4. goes on at once if anything is left to do, else waits again.
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
-// refers to them once the first pass is over. A worker with nothing to do is not woken by anything.
+// refers to them once the first pass is over. A worker that has had nothing to do for some seconds is not woken by anything.
 // The parts of a turn are not inlined, so that each one's machine code can be read by itself
 // (Tests/Benchmarks/assembly.py).
 
@@ -134,7 +134,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     self.log = log
     fallsBehind = settings.fallsBehind
     self.now = now
-    meter = BusyMeter(at: now)
+    meter = BusyMeter(at: now, used: .zero)
     logsFlows = log.logLevel <= .info
     sockets = .allocate(capacity: settings.maxFlows)
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 4096)
@@ -176,11 +176,8 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     let deadline = busy ? now : nextDeadline()
     // A wait is counted from here, not from where the turn began.
     if !busy { now = MonotonicClock.now() }
-    let waitedAt = now
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
-    if !busy { meter.slept(for: now - waitedAt) }
-    if let weight = meter.take(at: now) { stack.tellBusy(weight) }
     if count > 0 || busy { somethingCameAt = now }
     var isHanded = false
     for position in 0..<count {
@@ -201,14 +198,19 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if let due = spareReleaseDue(), due <= now {
       releaseSpare()
     }
+    if meter.isOver(at: now), !stack.isAlone { tellBusy() }
   }
 
-  /// The stack's, or that by which spare memory is to go back, once, or others hear that this worker is
-  /// not busy any more.
+  @inline(never) private mutating func tellBusy() {
+    stack.tellBusy(meter.end(at: now, used: ThreadClock.used()))
+  }
+
+  /// The stack's, or that by which spare memory is to go back, once, or those who deal flows hear, in a few
+  /// steps, that this worker is not busy any more.
   private mutating func nextDeadline() -> MonotonicInstant? {
     var deadline = stack.nextDeadline()
     if let due = spareReleaseDue() { deadline = min(due, deadline ?? .distantFuture) }
-    if stack.busyTold > 0 { deadline = min(meter.endsAt, deadline ?? .distantFuture) }
+    if stack.busyTold > 0 { deadline = min(meter.wakeAt, deadline ?? .distantFuture) }
     return deadline
   }
 
