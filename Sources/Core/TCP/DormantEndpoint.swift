@@ -7,8 +7,8 @@ import Wire
 // how it is mended, what waits for the target, what is owed to the client. When nothing is on its way
 // that stands as it stood at the beginning, and need not be kept. `init?` tells whether it does; each
 // part says for itself what of it lasts (`settled`). An endpoint that is woken goes on as if it had
-// never slept, except that CUBIC's epoch and the rounds of HyStart++ begin anew, and that one count of targets
-// that say much (`BulkCensus`) may have its target twice. What is out of the ordinary (a path that takes less than was agreed, a widened reordering window, a target that stalls) keeps the
+// never slept, except that CUBIC's epoch and the rounds of HyStart++ begin anew. What is out of the ordinary
+// (a path that takes less than was agreed, a widened reordering window, a target that stalls) keeps the
 // endpoint awake.
 
 package struct DormantEndpoint: BitwiseCopyable {
@@ -32,8 +32,9 @@ package struct DormantEndpoint: BitwiseCopyable {
   package private(set) var state: TCPState
   private var habits: ReceiveSide.Habits
   private var challenges: UInt8
-  private var keepaliveProbes: UInt8
-  private var peerScale: UInt8
+  /// The peer's scale, at most 14, in the low half; unanswered probes, at most 9, in the high one.
+  private var scaleAndProbes: UInt8
+  private var seen: UInt8
   private var backoff: UInt8
 
   private struct Marks: OptionSet, BitwiseCopyable {
@@ -81,8 +82,8 @@ package struct DormantEndpoint: BitwiseCopyable {
     self.segmentSize = segmentSize
     self.estimator = estimator
     challenges = endpoint.challenges
-    keepaliveProbes = endpoint.keepaliveProbes
-    peerScale = endpoint.send.peerScale
+    scaleAndProbes = endpoint.send.peerScale | endpoint.keepaliveProbes << 4
+    seen = endpoint.send.seen
     backoff = endpoint.send.backoff
     marks = []
     if endpoint.peerScales { marks.insert(.peerScales) }
@@ -116,7 +117,7 @@ package struct DormantEndpoint: BitwiseCopyable {
     let window = settings.window(scales: scales)
 
     var send = SendSide(
-      initial: unacknowledged, segmentSize: SegmentSize(segmentSize), peerScale: peerScale,
+      initial: unacknowledged, segmentSize: SegmentSize(segmentSize), peerScale: scaleAndProbes & 15,
       usesSACK: marks.contains(.permitsSACK), settings: settings)
     send.windowOctets = windowOctets
     send.windowSequence = windowSequence
@@ -129,6 +130,7 @@ package struct DormantEndpoint: BitwiseCopyable {
     send.notification = CongestionNotification(notification, at: unacknowledged)
     send.lastSentAt = lastSentAt
     send.backoff = backoff
+    send.seen = seen
     send.finishQueued = marks.contains(.hasFinished)
     send.finishSent = marks.contains(.hasFinished)
 
@@ -151,7 +153,7 @@ package struct DormantEndpoint: BitwiseCopyable {
     endpoint.permitsSACK = marks.contains(.permitsSACK)
     endpoint.finishTaken = marks.contains(.finishTaken)
     endpoint.finishCrosses = marks.contains(.finishCrosses)
-    endpoint.keepaliveProbes = keepaliveProbes
+    endpoint.keepaliveProbes = scaleAndProbes >> 4
     return endpoint
   }
 
