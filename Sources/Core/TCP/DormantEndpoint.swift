@@ -117,7 +117,8 @@ package struct DormantEndpoint: BitwiseCopyable {
     let window = settings.window(scales: scales)
 
     var send = SendSide(
-      initial: unacknowledged, segmentSize: SegmentSize(segmentSize), peerScale: scaleAndProbes & 15,
+      initial: unacknowledged, segmentSize: SegmentSize(segmentSize),
+      peerScale: scaleAndProbes & 15,
       usesSACK: marks.contains(.permitsSACK), settings: settings)
     send.windowOctets = windowOctets
     send.windowSequence = windowSequence
