@@ -66,8 +66,8 @@ def serve(world, family):
     world.serve_datagrams(echo_datagram, TARGET[family], 8080)
 
 
-def expect_spread(found, workers, flows, beside=16):
-    """Dealt to who has less to do, but for the few whose part has a home already."""
+def expect_spread(found, workers, flows, beside=8):
+    """Dealt to who has fewer, but for the few whose part has a home already."""
     mean = flows / workers
     counts = [len(found[n]) for n in range(workers)]
     expect(sum(counts) == flows and all(abs(c - mean) <= beside for c in counts), "flows by worker: %s", counts)
@@ -109,25 +109,6 @@ def few_flows_are_spread_too(world):
         wait(lambda: daemon.flows() == 0, 3, "no flows")
     expect(together <= 1, "%d of 20 pairs lived on one worker", together)
     expect(handed_over(daemon) == 0, "%d packets came to the wrong worker", handed_over(daemon))
-
-
-@case(limit=30)
-def who_has_a_stream_gets_fewer(world):
-    """Connections that come while one worker is busy go to the other, though that has the one that asked for the stream."""
-    serve(world, 4)
-    serve_streams(world)
-    daemon = world.daemon([web(), bulk.forward(4, 5201)], device={"queues": 2})
-    stream = world.spawn(world.client, ["iperf3", "-c", V4, "-p", 5201, "-t", 8])
-    wait(lambda: len(daemon.status()["flows"]) == 2, 5, "a stream and the connection that asked for it")
-    time.sleep(1)
-    clients = [world.client.connect(V4, 80) for _ in range(6)]
-    exchange_all(clients)
-    found = homes(daemon, 8)
-    busy = max(found, key=lambda worker: max(int(f["octets_up"]) for f in found[worker]))
-    expect(len(found[busy]) <= 3, "%d flows live on the busy worker, %d on the other", len(found[busy]), 8 - len(found[busy]))
-    for s in clients:
-        reset(s)
-    stream.terminate()
 
 
 @case(limit=60)

@@ -289,26 +289,6 @@ import Wire
     #expect(here.stack.faultOfParts() == nil)
   }
 
-  @Test("how busy a worker is counts in its load, beside conversations") func tellsBusy() throws {
-    let here = world(1)
-    let port = try port(on: 1)
-    var client = Client(here, port: port)
-    try client.connect()
-    for (weight, load) in [(16, 17), (3, 4), (3, 4), (0, 1)] {
-      here.stack.tellBusy(weight)
-      #expect(steering.homes.load(of: 1) == load)
-      #expect(here.stack.faultOfParts() == nil)
-    }
-    // The next ones go to who is not busy, until that has as many.
-    here.stack.tellBusy(5)
-    for number in 0..<20 where [0, 2, 3].allSatisfy({ steering.homes.load(of: $0) < 6 }) {
-      let other = FiveTuple(
-        client: IPAddress(v4: 0xC633_6401), virtual: IPAddress(v4: 0x0A4D_000A),
-        clientPort: UInt16(20_000 + number), virtualPort: 80, transport: .tcp)
-      if steering.home(of: other) == nil { #expect(steering.deal(other) != 1) }
-    }
-  }
-
   @Test("a flow table that is full of what rests makes room, and keeps the part of what comes")
   func evictsWithinPart() throws {
     let here = World(rules: rules, maxFlows: 1) { settings in

@@ -92,13 +92,6 @@ extension Stack {
     }
   }
 
-  /// How busy the owner was lately (`BusyMeter`).
-  package mutating func tellBusy(_ weight: Int) {
-    guard let steering = settings.steering, weight != busyTold else { return }
-    steering.homes.changeLoad(of: settings.worker, by: weight - busyTold)
-    busyTold = weight
-  }
-
   private func leaveIfEmpty(_ part: Int, _ steering: Steering) {
     guard partCounts[part].isEmpty else { return }
     steering.homes.leave(part, of: settings.worker, isLoad: true)
@@ -108,7 +101,7 @@ extension Stack {
   /// - Parameter parts: all of which packets may have come.
   package func faultOfParts(among parts: [Int] = Array(0..<Homes.partCount)) -> String? {
     guard let steering = settings.steering else { return nil }
-    var load = busyTold
+    var load = 0
     for part in parts {
       let counts = partCounts[part]
       guard steering.homes[part] == settings.worker else {

@@ -152,8 +152,6 @@ package struct StackCounters: BitwiseCopyable, Sendable {
   /// Flows whose client has not answered yet.
   package internal(set) var halfOpenCount = 0
   let cookies: SYNCookies
-  /// What the worker's load tells of how busy it is.
-  package internal(set) var busyTold = 0
   /// Until when a cookie may come back to a worker that has no others; see `cookiesUntil`.
   var ownCookiesUntil = MonotonicInstant.zero
   /// Of each part of the five-tuples; none where there is no other worker.

@@ -5,9 +5,9 @@
 // up: so a part has one home at a time, whatever two of them, or a worker and the kernel, do at once. A
 // word says all there is to say about its part, and so the order of writes to several means nothing.
 //
-// Behind the words lies, in a cache line each, a worker's load, by which new parts are dealt: in how many of
-// its parts a conversation goes on, and how busy it was lately (`BusyMeter`). Nobody knows beforehand which
-// conversation will be heavy.
+// Behind the words lies, in a cache line each, how many parts a worker has in which a conversation goes on:
+// its load, by which new ones are dealt. It counts conversations, not what they cost: nobody knows
+// beforehand which will be heavy.
 //
 // A packet of a flow costs a worker the reading of one word. Words and loads are written as the first
 // flow of a part begins and the last one ends, and for packets that begin none, some cache misses each;
@@ -99,14 +99,13 @@ package struct Homes: BitwiseCopyable, @unchecked Sendable {
   }
 
   /// A conversation begins in a part that a worker has.
-  package func addLoad(of worker: Int) { changeLoad(of: worker, by: 1) }
+  package func addLoad(of worker: Int) {
+    load(worker).pointee.wrappingAdd(1, ordering: .relaxed)
+  }
 
   /// No conversation goes on any more in a part that a worker keeps.
-  package func subtractLoad(of worker: Int) { changeLoad(of: worker, by: -1) }
-
-  /// - Parameter change: less than zero only by what was added before.
-  package func changeLoad(of worker: Int, by change: Int) {
-    load(worker).pointee.wrappingAdd(UInt32(truncatingIfNeeded: change), ordering: .relaxed)
+  package func subtractLoad(of worker: Int) {
+    load(worker).pointee.wrappingSubtract(1, ordering: .relaxed)
   }
 
   // MARK: Cookies

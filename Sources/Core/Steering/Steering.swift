@@ -3,12 +3,12 @@
 // Workers share nothing, so everything about a five-tuple (its flow, the endpoint that rests in
 // TIME-WAIT) must be found on one of them: its home. Five-tuples are divided into many parts by a keyed
 // hash, and a part has a home while anything of it lives: the worker that took it last. One that has none
-// is dealt when a packet of it comes, to that of two workers, which the hash names, that has less to do:
-// fewer conversations, and less of a core used lately; or if both have as much, to the one that did not get
-// the newest. So they are spread evenly, however few they are: a home that the hash alone decided would
-// bring two streams together as often as not, and of 32 connections at a time 20 and more would wait for
-// one of two workers (Tests/Benchmarks/TRIED.md). A flow of a part that has a home already lives there, whoever
-// has less to do: of a thousand flows, one in sixteen.
+// is dealt when a packet of it comes, to that of two workers, which the hash names, that has fewer
+// conversations, or if both have as many, to the one that did not get the newest. So they are spread evenly,
+// however few they are: a home that the hash alone decided would bring two streams together as often as
+// not, and of 32 connections at a time 20 and more would wait for one of two workers
+// (Tests/Benchmarks/TRIED.md). A flow of a part that has a home already lives there, whoever has fewer: of
+// a thousand flows, one in sixteen.
 //
 // Whose home a part is stands in memory (`Homes`) that all workers and the program share which the
 // kernel runs for each packet to choose a queue (`SteeringProgram`). The program deals; a worker that

@@ -19,7 +19,7 @@ import Wire
 //   3. serves the flows that want something: the passes of StackOwner+Turn.swift;
 //   4. goes on at once if anything is left to do, else waits again.
 // Read buffers are a bump arena that starts anew each turn: small packets lie densely, and nothing
-// refers to them once the first pass is over. A worker that has had nothing to do for some seconds is not woken by anything.
+// refers to them once the first pass is over. A worker with nothing to do is not woken by anything.
 // The parts of a turn are not inlined, so that each one's machine code can be read by itself
 // (Tests/Benchmarks/assembly.py).
 
@@ -87,7 +87,6 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// When spare memory went back last.
   private var releasedAt = MonotonicInstant.zero
   private var somethingCameAt = MonotonicInstant.zero
-  private var meter: BusyMeter
   /// Bounds the lines about flows that came to nothing, which cost a client next to nothing.
   var failureLines: TokenBucket
   /// Such lines that were left out since the last one.
@@ -134,7 +133,6 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     self.log = log
     fallsBehind = settings.fallsBehind
     self.now = now
-    meter = BusyMeter(at: now, used: .zero)
     logsFlows = log.logLevel <= .info
     sockets = .allocate(capacity: settings.maxFlows)
     arena = .allocate(byteCount: Self.arenaOctets, alignment: 4096)
@@ -198,20 +196,13 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if let due = spareReleaseDue(), due <= now {
       releaseSpare()
     }
-    if meter.isOver(at: now), !stack.isAlone { tellBusy() }
   }
 
-  @inline(never) private mutating func tellBusy() {
-    stack.tellBusy(meter.end(at: now, used: ThreadClock.used()))
-  }
-
-  /// The stack's, or that by which spare memory is to go back, once, or those who deal flows hear, in a few
-  /// steps, that this worker is not busy any more.
+  /// The stack's, or that by which spare memory is to go back, once.
   private mutating func nextDeadline() -> MonotonicInstant? {
-    var deadline = stack.nextDeadline()
-    if let due = spareReleaseDue() { deadline = min(due, deadline ?? .distantFuture) }
-    if stack.busyTold > 0 { deadline = min(meter.wakeAt, deadline ?? .distantFuture) }
-    return deadline
+    let deadline = stack.nextDeadline()
+    guard let due = spareReleaseDue() else { return deadline }
+    return min(due, deadline ?? .distantFuture)
   }
 
   /// When the memory that no flow keeps is to go back to the kernel.

@@ -17,17 +17,6 @@ package enum MonotonicClock {
   }
 }
 
-/// CLOCK_THREAD_CPUTIME_ID: what a thread has had of a core, its system calls included.
-package enum ThreadClock {
-  /// Since the calling thread began. A system call, unlike `MonotonicClock.now`.
-  package static func used() -> Interval {
-    var time = timespec()
-    // Fails only for a clock that does not exist.
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return .seconds(time.tv_sec) + Interval(nanoseconds: Int64(time.tv_nsec))
-  }
-}
-
 /// The kernel's random numbers, for secrets: hash seeds, initial sequence numbers.
 package enum Entropy {
   /// 64 random bits. Waits while the host has gathered too little entropy, at boot only.
