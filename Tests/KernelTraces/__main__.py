@@ -13,7 +13,6 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TABLE = os.path.join(ROOT, "Tests", "TCPTests", "KERNEL.md")
-AGAIN = 3  # runs of what failed
 LEAST = 60  # traces that the kernel must have answered as ours does
 
 # What the traces take for granted, and what would carry one connection's past into the next.
@@ -130,11 +129,9 @@ def main(arguments):
     only = arguments[arguments.index("--only") + 1] if "--only" in arguments else "TCPTests"
     set_up()
     traces, (reasons, loose) = run(only), listed()
-    # What came late by chance does not do so every time: the kernel's clock is the machine's, which may be busy.
-    for _ in range(AGAIN):
-        doubtful = [name for name, cases in traces.items() if is_failure(name, cases, reasons, loose)]
-        if not doubtful:
-            break
+    # What came late by chance does not do so twice.
+    doubtful = [name for name, cases in traces.items() if is_failure(name, cases, reasons, loose)]
+    if doubtful:
         traces.update(run("|".join(re.escape(name.replace(".", "/")) + r"\(" for name in doubtful)))
     counts, failed = judge(traces, reasons, loose, "--verbose" in arguments)
     if "--only" not in arguments:

@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 @Suite("Steering") struct SteeringTests {
-  static func tuple(_ generator: inout SeededGenerator) -> FiveTuple {
+  private static func tuple(_ generator: inout SeededGenerator) -> FiveTuple {
     let packet = SteeredPacket(&generator)
     return FiveTuple(
       client: packet.source, virtual: packet.destination,
@@ -317,7 +317,7 @@ private final class Believers: Sendable {
 }
 
 /// Memory of `Homes`.
-final class SharedOctets: @unchecked Sendable {
+private final class SharedOctets: @unchecked Sendable {
   let octets: UnsafeMutableRawBufferPointer
   var homes: Homes {
     guard let base = octets.baseAddress else { preconditionFailure("memory") }
