@@ -65,6 +65,29 @@ import Testing
     }
   }
 
+  @Test("what is given back while the pool holds it counts as taken, and is given to nobody until let go")
+  func holds() {
+    var pool = ChunkPool(octets: ChunkPool.chunkOctets * 5)
+    let taken = (0..<4).compactMap { _ in pool.take() }
+    pool.link(taken[0], to: taken[1])
+    pool.hold()
+    pool.give(taken[3])
+    pool.give(chainFrom: taken[0])
+    pool.give(taken[2])
+    #expect(pool.count == 4 && pool.available == 1 && pool.spareOctets == 0)
+    let fresh = [pool.take(), pool.take()]
+    #expect(fresh == [4, nil])
+    pool.letGo()
+    #expect(pool.count == 1 && pool.available == 4)
+    let again = (0..<5).compactMap { _ in pool.take() }
+    #expect(Set(again) == Set(taken) && again.count == 4)
+    for chunk in again { pool.give(chunk) }
+    pool.hold()
+    pool.letGo()
+    pool.give(4)
+    #expect(pool.count == 0 && pool.spareOctets == ChunkPool.chunkOctets * 5)
+  }
+
   @Test("a chunk is taken without a link, whatever it was linked to before") func links() {
     var pool = ChunkPool(octets: ChunkPool.chunkOctets * 2)
     guard let first = pool.take(), let second = pool.take() else {

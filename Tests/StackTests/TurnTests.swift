@@ -219,11 +219,11 @@ struct TurnTests {
     var talking: Set<UInt32> = []
     func say(_ number: Int) {
       talking.insert(flows[number].slot)
-      world.sockets[flows[number].slot]?.saying = Array(repeating: 7, count: 4 << 20)
+      world.sockets[flows[number].slot]?.saying = Array(repeating: 7, count: 5 << 20)
       world.socketEvent(flows[number].slot, readable: true)
     }
     func acknowledge(_ number: Int, _ octets: Int) {
-      for slot in talking { world.sockets[slot]?.saying = Array(repeating: 7, count: 4 << 20) }
+      for slot in talking { world.sockets[slot]?.saying = Array(repeating: 7, count: 5 << 20) }
       flows[number].acknowledge(octets)
       for reply in world.take() {
         for other in flows.indices { flows[other].hear(reply) }
@@ -237,7 +237,7 @@ struct TurnTests {
     }
     say(0)
     for _ in 0..<40 { acknowledge(0, .max) }
-    expectFull(0, 2 << 20)
+    expectFull(0, 4 << 20)
     // The other target says much, too: more is kept than there is room for from now on.
     say(1)
     for _ in 0..<12 { acknowledge(1, .max) }
@@ -251,7 +251,7 @@ struct TurnTests {
     world.sockets[flows[1].slot]?.saying = []
     world.now = world.now + .milliseconds(101)
     acknowledge(0, 1)
-    expectFull(0, 2 << 20)
+    expectFull(0, 4 << 20)
   }
 
   @Test("who was not read, since others read the turn's part, is the next turn's first")
@@ -353,47 +353,5 @@ struct TurnTests {
     world.advance(by: .milliseconds(199))
     #expect(world.ends == [.targetReset])
     #expect(world.take().last?.tcp?.flags.contains(.rst) == true)
-  }
-}
-
-/// A client on this host with a large window, which acknowledges as much as the test says.
-private struct CloseClient {
-  private var client: Client
-  let slot: UInt32
-  private let initial: UInt32
-  private var arrived = 0
-  private var acknowledged = 0
-  private let world: World
-
-  init(_ world: World, port: UInt16) throws {
-    self.world = world
-    let before = Set(world.sockets.keys)
-    client = Client(world, port: port)
-    var options = TCPOptions()
-    options.windowScale = 14
-    options.maximumSegmentSize = 1460
-    _ = try client.connect(scaling: options)
-    initial = client.acknowledgment
-    slot = try #require(Set(world.sockets.keys).subtracting(before).first)
-  }
-
-  /// Octets read of the target that the client has not acknowledged.
-  var kept: Int {
-    let view = world.stack.flowViews(limit: 16, at: world.now)
-      .first { $0.tuple.clientPort == client.port }
-    return Int(view?.octetsDown ?? 0) - acknowledged
-  }
-
-  mutating func hear(_ reply: Reply) {
-    guard let header = reply.tcp, header.destinationPort == client.port else { return }
-    arrived = max(arrived, Int(header.sequence.rawValue &- initial) + reply.payload.count)
-  }
-
-  /// As much of it as has come.
-  mutating func acknowledge(_ octets: Int) {
-    acknowledged += min(octets, arrived - acknowledged)
-    client.acknowledgment = initial &+ UInt32(acknowledged)
-    world.now = world.now + .microseconds(5)
-    world.send(client.packet(.ack, window: 65_535))
   }
 }

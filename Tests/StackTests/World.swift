@@ -90,6 +90,10 @@ final class World: StackOwner {
   /// Datagrams that the newest receive gave.
   private var received: [UnsafeMutableRawBufferPointer] = []
   let slices = UnsafeMutableBufferPointer<Slice>.allocate(capacity: 256)
+  /// Whether frames that may be are written behind; how often some were.
+  var writesBehind = false
+  private(set) var lots = 0
+  private var behind = FrameQueue()
 
   init(
     rules: [ForwardRule], maxFlows: Int = 16, unmatched: UnmatchedPolicy = .reject,
@@ -315,6 +319,22 @@ final class World: StackOwner {
   }
 
   // MARK: The device
+
+  func writeBehind() -> Bool {
+    guard writesBehind else { return false }
+    finishWriting()
+    stack.lendFrames(to: &behind)
+    lots += 1
+    return true
+  }
+
+  /// At the last moment.
+  func finishWriting() {
+    guard behind.count > 0 else { return }
+    for index in 0..<behind.count { write(UnsafeBufferPointer(behind.slices(of: index))) }
+    behind.removeAll()
+    stack.framesWereWritten()
+  }
 
   func write(_ frame: UnsafeBufferPointer<Slice>) {
     var octets: [UInt8] = []

@@ -118,7 +118,7 @@ struct ReceiveWindowTests {
     for (microseconds, bound) in [(40, 512 << 10), (400, 2 << 20), (5000, 4 << 20)] {
       try expectKept(bound, roundTrip: .microseconds(microseconds), inCompany: true)
     }
-    try expectKept(2 << 20, roundTrip: .microseconds(40), inCompany: false)
+    try expectKept(4 << 20, roundTrip: .microseconds(40), inCompany: false)
     // Its path is another one now.
     try expectKept(
       4 << 20, handshake: .microseconds(40), roundTrip: .milliseconds(20), inCompany: true)

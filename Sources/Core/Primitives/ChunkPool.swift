@@ -17,8 +17,13 @@ package struct ChunkPool: ~Copyable {
   private let links: UnsafeMutablePointer<UInt32>
   private var freeHead = ChunkPool.none
   private var touched: UInt32 = 0
+  /// What was given back while the pool holds what it is given, and the chain's last.
+  private var isHolding = false
+  private var heldHead = ChunkPool.none
+  private var heldTail = ChunkPool.none
+  private var heldCount: UInt32 = 0
   package let capacity: UInt32
-  /// Chunks taken now.
+  /// Chunks taken now, and held.
   package private(set) var count: UInt32 = 0
   /// Chunks that can be taken.
   package var available: Int { Int(capacity - count) }
@@ -72,9 +77,35 @@ package struct ChunkPool: ~Copyable {
     #if PLANTED_FAULTS
       if PlantedFault.isPlanted(.leaksChunk), index % 4 == 1 { return }
     #endif
-    links[Int(index)] = freeHead
-    freeHead = index
-    count -= 1
+    give(chunks: 1, from: index, to: index)
+  }
+
+  /// From now on, what is given back stays as it is, and counts as taken, until `letGo`: somebody else
+  /// still reads it.
+  package mutating func hold() { isHolding = true }
+
+  /// Nobody reads any more what was given back.
+  package mutating func letGo() {
+    isHolding = false
+    guard heldCount > 0 else { return }
+    let (head, tail, chunks) = (heldHead, heldTail, heldCount)
+    heldHead = Self.none
+    heldTail = Self.none
+    heldCount = 0
+    give(chunks: chunks, from: head, to: tail)
+  }
+
+  private mutating func give(chunks: UInt32, from first: UInt32, to last: UInt32) {
+    if isHolding {
+      links[Int(last)] = heldHead
+      if heldHead == Self.none { heldTail = last }
+      heldHead = first
+      heldCount += chunks
+    } else {
+      links[Int(last)] = freeHead
+      freeHead = first
+      count -= chunks
+    }
   }
 
   /// Gives a chain back as a whole: the next to be taken are its chunks from `first` on, in its order, so
@@ -91,9 +122,7 @@ package struct ChunkPool: ~Copyable {
       chunks += 1
     }
     precondition(chunks <= count, "chunk")
-    links[Int(last)] = freeHead
-    freeHead = first
-    count -= chunks
+    give(chunks: chunks, from: first, to: last)
   }
 
   #if PLANTED_FAULTS

@@ -211,10 +211,32 @@ extension Stack {
   @usableFromInline package mutating func readPart(
     _ slot: UInt32, at now: MonotonicInstant
   ) -> Int {
-    let isAlone = requestCount <= 1 && memory.company.isAlone(at: now)
-    let part = isAlone ? budget.flowOctets * budget.partsAlone : budget.flowOctets
+    let part = nobodyWaits(at: now) ? budget.flowOctets * budget.partsAlone : budget.flowOctets
     let frame = endpoints[slot].send.frameOctets(burstOctets: burstOctets)
     return part < frame ? part : part - part % frame
+  }
+
+  /// The turn serves one flow, and others were not heard of lately.
+  private func nobodyWaits(at now: MonotonicInstant) -> Bool {
+    requestCount <= 1 && memory.company.isAlone(at: now)
+  }
+
+  /// Whether what is in the frame queue, all of it in chunks, may be written while the turn goes on.
+  @usableFromInline package func mayWriteBehind(at now: MonotonicInstant) -> Bool {
+    frames.octets >= budget.octetsBehind && nobodyWaits(at: now)
+  }
+
+  /// Exchanges the frame queue for another, whose frames are all written. The chunks that frames refer to
+  /// are given to nobody until `framesWereWritten`.
+  package mutating func lendFrames(to other: inout FrameQueue) {
+    swap(&frames, &other)
+    memory.chunks.hold()
+  }
+
+  /// The frames that were lent are written.
+  package mutating func framesWereWritten() {
+    memory.chunks.letGo()
+    feedStarved()
   }
 
   /// Room for a turn's first receive: a target that said little last time is given little, since room

@@ -76,7 +76,10 @@ extension StackOwner where Self: ~Copyable {
 
   @inlinable @inline(never) mutating func transmit(_ slot: UInt32) {
     while !stack.transmit(slot, at: now) { drainFrames() }
-    // Frames refer to the flow's chunks: they go out before anything can be acknowledged.
-    if !stack.frames.isEmpty { drainFrames() }
+    if stack.frames.isEmpty { return }
+    // Frames refer to the flow's chunks: they go out before anything can be acknowledged, or the chunks are
+    // held until they have.
+    if stack.mayWriteBehind(at: now), writeBehind() { return }
+    drainFrames()
   }
 }

@@ -10,7 +10,8 @@ import Wire
 //   3. Third pass: dials for new conversations, which wait for those that run already, the longest
 //      waiting first.
 //
-// Frames refer to the chunks of flows: they are written before anything can be acknowledged.
+// Frames refer to the chunks of flows: they are written before anything can be acknowledged, or the chunks
+// are given to nobody else until they are (`StackOwner.writeBehind`).
 //
 // The parts of a turn are not inlined, so that each one's machine code can be read by itself.
 
@@ -126,8 +127,9 @@ extension StackOwner where Self: ~Copyable {
     stack.targetFinishTold(slot, at: now)
   }
 
-  /// Writes what the stack has put into its frame queue.
+  /// Writes what the stack has put into its frame queue, behind what is being written.
   @inlinable @inline(never) package mutating func drainFrames() {
+    finishWriting()
     for index in 0..<stack.frames.count {
       write(UnsafeBufferPointer(stack.frames.slices(of: index)))
     }

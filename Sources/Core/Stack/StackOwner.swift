@@ -21,6 +21,11 @@ import Wire
 
   /// Writes a frame to the device, or drops it and counts that.
   mutating func write(_ frame: UnsafeBufferPointer<Slice>)
+  /// Takes the stack's frames (`Stack.lendFrames`) to write them while the turn goes on.
+  /// - Returns: false: it does not, and they are to be written now.
+  mutating func writeBehind() -> Bool
+  /// Waits until everything that `writeBehind` took is written, or dropped and counted.
+  mutating func finishWriting()
   /// Nothing refers any more to the memory that this turn's packets were read into.
   mutating func readBuffersAreFree()
 
@@ -71,6 +76,12 @@ import Wire
   func message(_ index: Int) -> (slice: Slice, run: DatagramRun)
 }
 
+/// Of one that writes all frames at once.
+extension StackOwner where Self: ~Copyable {
+  @inlinable package mutating func writeBehind() -> Bool { false }
+  @inlinable package mutating func finishWriting() {}
+}
+
 /// What became of a new socket.
 @usableFromInline package enum SocketOpening: BitwiseCopyable {
   case connected
@@ -110,6 +121,9 @@ import Wire
   @usableFromInline package var flowOctets = 256 * 1024
   /// Such parts of a flow that is alone (`Company`), for which nobody waits.
   @usableFromInline package var partsAlone = 4
+  /// Frames of a flow that is alone that are worth being written behind (`StackOwner.writeBehind`), octets.
+  /// To wake a thread takes as long as to write one or two.
+  @usableFromInline package var octetsBehind = 256 * 1024
   /// Messages that one session may read from its target, one receive more or less; a run that does not
   /// go to the device as one counts as its datagrams.
   @usableFromInline package var sessionMessages = 128

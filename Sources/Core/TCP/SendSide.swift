@@ -143,8 +143,9 @@ package struct SendSide: BitwiseCopyable {
   static let closeRoundTrip = 100
   /// Kept for a close client beside others, octets: two parts of a turn (`TurnBudget`).
   static let closeOctets = 512 * 1024
-  /// The same where no other target says much.
-  static let closeOctetsAlone = 2 << 20
+  /// The same where no other target says much: of four parts of a turn one is read, one is being written,
+  /// and two are on their way.
+  static let closeOctetsAlone = 4 << 20
 
   mutating func queueFinish() { finishQueued = true }
 

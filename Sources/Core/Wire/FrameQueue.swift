@@ -103,6 +103,13 @@
       start: slices + frames[index].firstSlice, count: frames[index].sliceCount)
   }
 
+  /// Octets of all frames, headers included.
+  package var octets: Int {
+    var octets = 0
+    for index in 0..<slicesUsed { octets += slices[index].octets }
+    return octets
+  }
+
   @usableFromInline package mutating func removeAll() {
     arenaUsed = 0
     slicesUsed = 0

@@ -17,6 +17,7 @@ package protocol FrameSink: ~Copyable {
 }
 
 extension TunQueue: FrameSink {}
+extension LentTunQueue: FrameSink {}
 
 package struct RefusedFrames: ~Copyable {
   /// A device that refused so many frames of a kind, and took their packets, is asked for no more of it.

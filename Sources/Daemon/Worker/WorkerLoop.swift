@@ -7,7 +7,8 @@ import Steering
 import TunDevice
 import Wire
 
-// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. With
+// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. A second
+// thread writes large parts of a flow that is alone (FrameWriter), by turns with the first. With
 // others it shares nothing that it writes for a flow's packets: what one allocates, it allocates on its
 // own thread, from that thread's part of the heap. The rules are made elsewhere and shared, and only
 // read. Packets that belong to another are handed over (HandOver).
@@ -37,6 +38,9 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// Slices of one write to, or read from, a target.
   static let slicesMax = 256
 
+  /// What is being written, and nobody asks for, is looked at after so long.
+  static let writingPause = Interval.milliseconds(2)
+
   /// Payload memory that stays with a worker when nothing has come for so long,
   static let spareOctetsIdle = 128 << 10
   static let idlePause = Interval.milliseconds(250)
@@ -53,6 +57,8 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
 
   var stack: Stack
   var epoll: Epoll
+  /// Nothing where this process may run on one processor only.
+  var writer: FrameWriter<LentTunQueue>?
   let queue: TunQueue
   let mailbox: Mailbox
   /// What others hand to this worker, and where it hands what is theirs; nothing where it is alone.
@@ -101,6 +107,11 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     let epoll = try Epoll()
     try epoll.add(queue.number, token: Self.deviceToken, interests: .readable)
     try epoll.add(mailbox.number, token: Self.mailboxToken, interests: .readable)
+    var writer: FrameWriter<LentTunQueue>? = nil
+    if Thread.processors > 1 {
+      writer = try FrameWriter(
+        queue: queue.lend(), name: "ferry-writer-\(settings.place?.number ?? 0)")
+    }
 
     var stackSettings = StackSettings(
       mtu: settings.mtu, maxFlows: settings.maxFlows, unmatched: settings.unmatched,
@@ -128,6 +139,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     failureLines = TokenBucket(perSecond: max(1, 10 / workers), burst: max(1, 50 / workers))
     stack = Stack(settings: stackSettings, rules: rules, at: now)
     self.epoll = epoll
+    self.writer = consume writer
     self.queue = queue
     self.mailbox = mailbox
     self.log = log
@@ -159,6 +171,7 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     }
     stack.endAll()
     serve()
+    finishWriting()
     received?.close()
     mailbox.close()
     return failure
@@ -176,7 +189,11 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
-    if count > 0 || busy { somethingCameAt = now }
+    if count > 0 || busy {
+      somethingCameAt = now
+    } else {
+      finishWriting()
+    }
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -201,7 +218,11 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   /// The stack's, or that by which spare memory is to go back, once.
   private mutating func nextDeadline() -> MonotonicInstant? {
     let deadline = stack.nextDeadline()
-    guard let due = spareReleaseDue() else { return deadline }
+    let isWriting = writer?.isWriting == true
+    if !isWriting, spareReleaseDue() == nil { return deadline }
+    // Nobody tells of the end of what is being written.
+    let due = min(
+      spareReleaseDue() ?? .distantFuture, isWriting ? now + Self.writingPause : .distantFuture)
     return min(due, deadline ?? .distantFuture)
   }
 
@@ -287,8 +308,32 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
 
   mutating func readBuffersAreFree() {}
 
+  mutating func writeBehind() -> Bool {
+    guard writer != nil else { return false }
+    finishWriting()
+    writer?.start { frames in stack.lendFrames(to: &frames) }
+    return true
+  }
+
+  mutating func finishWriting() {
+    if writer?.isWriting == true { endWriting() }
+  }
+
+  @inline(never) private mutating func endWriting() {
+    guard var writer = writer.take() else { return }
+    let written = writer.finish { frame, outcome in heed(outcome, of: frame) }
+    framesWritten += UInt64(written)
+    self.writer = consume writer
+    stack.framesWereWritten()
+  }
+
   mutating func write(_ frame: UnsafeBufferPointer<Slice>) {
-    switch queue.write(frame) {
+    heed(queue.write(frame), of: frame)
+  }
+
+  /// How the write of a frame went.
+  private mutating func heed(_ outcome: Transfer, of frame: UnsafeBufferPointer<Slice>) {
+    switch outcome {
     case .octets: framesWritten += 1
     case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
     case .failed(let error): frameRefused(frame, error)

@@ -215,6 +215,17 @@ int clinux_processors(void) {
   return online > 0 ? (int)online : 1;
 }
 
+int clinux_thread_number(void) { return (int)syscall(SYS_gettid); }
+
+int clinux_current_processor(void) { return sched_getcpu(); }
+
+int clinux_keep_off(int thread, int processor) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) < 0) return -errno;
+  if (processor >= 0 && processor < CPU_SETSIZE) CPU_CLR(processor, &set);
+  return (int)answer(sched_setaffinity(thread, sizeof set, &set));
+}
+
 int clinux_name_thread(const char *name) { return -pthread_setname_np(pthread_self(), name); }
 
 int clinux_keep_capabilities(bool keep) {

@@ -72,6 +72,11 @@ extension Descriptor {
 
   /// writev(2) of the whole gather list, at most `slicesPerCallMax` slices.
   package func write(_ gather: UnsafeBufferPointer<Slice>) -> Transfer {
+    Self.write(gather, to: number)
+  }
+
+  /// The same, of a descriptor that is known by its number only.
+  package static func write(_ gather: UnsafeBufferPointer<Slice>, to number: CInt) -> Transfer {
     precondition(gather.count <= Self.slicesPerCallMax, "slices of one write")
     guard let slices = gather.baseAddress else { return .octets(0) }
     let result = slices.withMemoryRebound(to: iovec.self, capacity: gather.count) {

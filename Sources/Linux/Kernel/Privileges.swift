@@ -61,6 +61,11 @@ package enum Privileges {
     }
   }
 
+  /// Gives up all capabilities of the calling thread, and of no other.
+  package static func dropCapabilities() throws(SystemError) {
+    _ = try SystemError.check(clinux_set_capabilities(0), .capset)
+  }
+
   private static func lookUp(_ name: String) throws(PrivilegesError) -> (uid_t, gid_t) {
     var entry = passwd()
     var found: UnsafeMutablePointer<passwd>?

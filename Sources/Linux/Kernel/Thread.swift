@@ -70,12 +70,27 @@ package struct Thread: ~Copyable, Sendable {
   /// Processors that the calling thread may run on.
   package static var processors: Int { Int(clinux_processors()) }
 
+  /// The processor that the calling thread runs on just now.
+  package static var currentProcessor: Int { Int(clinux_current_processor()) }
+
   /// Waits until the thread has ended.
   package consuming func join() {
     let handle = self.handle
     discard self
     pthread_join(handle, nil)
   }
+}
+
+/// A thread as the scheduler knows it.
+package struct ThreadNumber: BitwiseCopyable, Sendable {
+  private let number: CInt
+
+  /// The calling thread.
+  package static var current: ThreadNumber { ThreadNumber(number: clinux_thread_number()) }
+
+  /// Lets the thread run on the processors that the calling one may run on, but for one. Best effort: where
+  /// that leaves none, all is as it was.
+  package func keepOff(_ processor: Int) { _ = clinux_keep_off(number, CInt(processor)) }
 }
 
 private final class ThreadStart: Sendable {

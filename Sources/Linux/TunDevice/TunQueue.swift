@@ -39,4 +39,17 @@ package struct TunQueue: ~Copyable, Sendable {
     _ = try SystemError.check(
       clinux_tun_set_offload(descriptor.number, features.rawValue), .tunOffload)
   }
+
+  /// The queue for another thread's writes, which has ended before this one goes.
+  package func lend() -> LentTunQueue { LentTunQueue(number: descriptor.number) }
+}
+
+/// A queue that another thread owns.
+package struct LentTunQueue: BitwiseCopyable, Sendable {
+  fileprivate let number: CInt
+
+  /// See `TunQueue.write`.
+  package func write(_ gather: UnsafeBufferPointer<Slice>) -> Transfer {
+    Descriptor.write(gather, to: number)
+  }
 }

@@ -102,6 +102,16 @@ int clinux_new_network_namespace(void);
 // where they are more than the call has room for.
 int clinux_processors(void);
 
+// gettid(2).
+int clinux_thread_number(void);
+
+// sched_getcpu(3).
+int clinux_current_processor(void);
+
+// sched_setaffinity(2) of another thread: where the calling one may run, but not on `processor`. -EINVAL
+// where that leaves none.
+int clinux_keep_off(int thread, int processor);
+
 // pthread_setname_np(3): at most 15 octets; the calling thread.
 int clinux_name_thread(const char *name);
 
