@@ -65,7 +65,7 @@ import Testing
     }
   }
 
-  @Test("what is given back while the pool holds it counts as taken, and is given to nobody until let go")
+  @Test("what is given back while the pool holds it counts as taken, and is given to nobody")
   func holds() {
     var pool = ChunkPool(octets: ChunkPool.chunkOctets * 5)
     let taken = (0..<4).compactMap { _ in pool.take() }

@@ -4,7 +4,9 @@ import TCP
 import Testing
 import Wire
 
-/// A client on this host with a large window, which acknowledges as much as the test says.
+// A client on the same host: what it acknowledges is on its way for microseconds.
+
+/// It has a large window, and acknowledges as much as the test says.
 struct CloseClient {
   private var client: Client
   let slot: UInt32
