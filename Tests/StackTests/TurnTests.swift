@@ -237,7 +237,7 @@ struct TurnTests {
     }
     say(0)
     for _ in 0..<40 { acknowledge(0, .max) }
-    expectFull(0, 4 << 20)
+    expectFull(0, 2 << 20)
     // The other target says much, too: more is kept than there is room for from now on.
     say(1)
     for _ in 0..<12 { acknowledge(1, .max) }

@@ -118,6 +118,8 @@ struct ReceiveWindowTests {
     for (microseconds, bound) in [(40, 512 << 10), (400, 2 << 20), (5000, 4 << 20)] {
       try expectKept(bound, roundTrip: .microseconds(microseconds), inCompany: true)
     }
+    // The others say little.
+    try expectKept(2 << 20, roundTrip: .microseconds(40), inCompany: false, besideOthers: true)
     try expectKept(4 << 20, roundTrip: .microseconds(40), inCompany: false)
     // Its path is another one now.
     try expectKept(
@@ -148,15 +150,22 @@ struct ReceiveWindowTests {
   }
 
   /// What is kept of a target that says more than any client takes.
-  /// - Parameter first: the handshake's round trip, if it was another.
+  /// - Parameters:
+  ///   - first: the handshake's round trip, if it was another.
+  ///   - inCompany: of targets that say much.
+  ///   - besideOthers: clients that are heard of.
   private func expectKept(
-    _ bound: Int, handshake first: Interval? = nil, roundTrip: Interval, inCompany: Bool
+    _ bound: Int, handshake first: Interval? = nil, roundTrip: Interval, inCompany: Bool,
+    besideOthers: Bool = false
   ) throws {
     try Script.run(mss: 60_000, memoryOctets: 128 << 20) {
       handshake(
         mss: 60_000, sack: true, wscale: 10, window: 60_000_000, roundTrip: first ?? roundTrip)
       var marks: [UInt8] = [0, 0]
       func say() {
+        if besideOthers, let script = Script.current {
+          for flow in UInt32(0)..<2 { script.memory.company.hears(of: flow, at: script.now) }
+        }
         if inCompany, let script = Script.current {
           for flow in 0..<2 {
             script.memory.downloads.saw(64 << 10, mark: &marks[flow], at: script.now)

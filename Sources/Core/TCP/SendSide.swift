@@ -114,10 +114,10 @@ package struct SendSide: BitwiseCopyable {
 
   /// Octets the buffer may still grow by: bounded by what the peer can be expected to take, and by
   /// what is free for all others, so that a few slow clients never hold the whole pool.
-  /// - Parameter isAlone: no other target of the worker says much.
-  func bufferRoom(isAlone: Bool, pool: borrowing ChunkPool) -> Int {
+  /// - Parameter closeOctets: kept for a close client: one of the three below.
+  func bufferRoom(closeOctets: Int, pool: borrowing ChunkPool) -> Int {
     let wanted = min(
-      bufferBound(isAlone: isAlone), max(2 * Int(congestion.window), 256 * 1024))
+      bufferBound(closeOctets: closeOctets), max(2 * Int(congestion.window), 256 * 1024))
     let share = max(1, pool.available) * ChunkPool.chunkOctets
     return max(0, min(wanted, share) - Int(buffer.octets))
   }
@@ -126,25 +126,27 @@ package struct SendSide: BitwiseCopyable {
   /// between. What is kept for a close client beyond what it takes on the way is only pushed out of the
   /// core's cache before it is acknowledged and its memory written again. The smoothed round trip, which
   /// grows with what is kept, says no more than that a path is another one by now.
-  private func bufferBound(isAlone: Bool) -> Int {
+  private func bufferBound(closeOctets: Int) -> Int {
     guard estimator.least != .max else { return Int(bufferMax) }
     let least = Int(estimator.least)
     if least > Self.farRoundTrip {
       return min(Int(bufferMaxFar), Int(bufferMax) * least / Self.farRoundTrip)
     }
     guard estimator.smoothed <= Self.farRoundTrip else { return Int(bufferMax) }
-    let close = isAlone ? Self.closeOctetsAlone : Self.closeOctets
-    return min(Int(bufferMax), close * max(least, Self.closeRoundTrip) / Self.closeRoundTrip)
+    return min(Int(bufferMax), closeOctets * max(least, Self.closeRoundTrip) / Self.closeRoundTrip)
   }
 
   /// From here on it is far, microseconds.
   static let farRoundTrip = 10_000
   /// Up to here it is close, microseconds.
   static let closeRoundTrip = 100
-  /// Kept for a close client beside others, octets: two parts of a turn (`TurnBudget`).
+  /// Kept for a close client where other targets of the worker say much, too, octets: two parts of a turn
+  /// (`TurnBudget`).
   static let closeOctets = 512 * 1024
-  /// The same where no other target says much: of four parts of a turn one is read, one is being written,
-  /// and two are on their way.
+  /// The same where no other says much.
+  static let closeOctetsFirst = 2 << 20
+  /// The same where nobody else is heard of: of four parts one is read, one is being written, and two are
+  /// on their way.
   static let closeOctetsAlone = 4 << 20
 
   mutating func queueFinish() { finishQueued = true }

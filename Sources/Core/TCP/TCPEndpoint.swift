@@ -177,7 +177,11 @@ package struct TCPEndpoint: BitwiseCopyable {
   /// Octets that the target may say now.
   package func roomOctets(at now: MonotonicInstant, memory: borrowing TCPMemory) -> Int {
     guard !send.finishQueued else { return 0 }
-    return send.bufferRoom(isAlone: memory.downloads.flows(at: now) <= 1, pool: memory.chunks)
+    let closeOctets =
+      memory.downloads.flows(at: now) > 1
+      ? SendSide.closeOctets
+      : memory.company.isAlone(at: now) ? SendSide.closeOctetsAlone : SendSide.closeOctetsFirst
+    return send.bufferRoom(closeOctets: closeOctets, pool: memory.chunks)
   }
 
   /// Takes `octets` of the room.

@@ -102,6 +102,9 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
     thread.keepOff(here)
   }
 
+  /// All frames are written: `finish` need not wait.
+  package var hasWritten: Bool { state.pointee.written.isRaised }
+
   /// Waits until all frames are written.
   /// - Parameter refused: called for each that the device did not take, with what it said.
   /// - Returns: those that it took.

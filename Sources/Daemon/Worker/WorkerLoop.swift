@@ -189,11 +189,8 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     if !busy { now = MonotonicClock.now() }
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
-    if count > 0 || busy {
-      somethingCameAt = now
-    } else {
-      finishWriting()
-    }
+    if count > 0 || busy { somethingCameAt = now }
+    if writer?.isWriting == true { lookAtWriting(waits: count == 0 && !busy) }
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -317,6 +314,12 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
 
   mutating func finishWriting() {
     if writer?.isWriting == true { endWriting() }
+  }
+
+  /// What is written by now is given back at once, so that it is used again while it is in the cache; who
+  /// has nothing else to do waits for it.
+  @inline(never) private mutating func lookAtWriting(waits: Bool) {
+    if waits || writer?.hasWritten == true { endWriting() }
   }
 
   @inline(never) private mutating func endWriting() {

@@ -22,6 +22,13 @@ package struct Semaphore: ~Copyable, @unchecked Sendable {
   /// Raises the count; wakes one that waits. What was written before is seen by whoever it wakes.
   package func signal() { sem_post(semaphore) }
 
+  /// Whether the count is above 0.
+  package var isRaised: Bool {
+    var count: CInt = 0
+    sem_getvalue(semaphore, &count)
+    return count > 0
+  }
+
   /// Waits until the count is above 0, and lowers it.
   package func wait() {
     while sem_wait(semaphore) != 0 {}
