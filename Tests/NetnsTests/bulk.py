@@ -8,7 +8,7 @@ import sys
 from harness.daemon import wait
 from harness.namespaces import Failed, TARGET, VIRTUAL, at, expect
 from harness.peers import GIB, MIB, digest
-from harness.runner import BOTH, case, tool_missing
+from harness.runner import BOTH, case, figure, tool_missing
 
 WEBSERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "webserver.py")
 SEED = 77
@@ -139,3 +139,22 @@ def with_loss_at_the_target(world):
         end.nft("table inet lossy { chain input { type filter hook input priority 0; "
                 "iifname pfs0 numgen random mod 200 < 1 drop\n }\n }")
     transfer(world, 4, 16 * MIB)
+
+
+@case(limit=60, families=BOTH)
+def a_download_that_is_alone_is_written_by_a_second_thread(world, family):
+    start_web(world, family)
+    daemon = world.daemon([forward(family)])
+    total = 256 * MIB
+    expect(curl_down(world, family, total) == (total, digest(total, SEED)), "the download is not what the server sent")
+    waits = {}
+    for text in daemon.threads("status").values():
+        words = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        if words["Name"].startswith("ferry-writer-"):
+            waits[words["Name"]] = int(words["voluntary_ctxt_switches"])
+            expect(int(words["CapEff"], 16) == 0, "a writer holds capabilities")
+    figure("times that a second thread waited: %s", sorted(waits.values()))
+    if len(os.sched_getaffinity(0)) > 1:
+        expect(max(waits.values()) > 20, "the worker wrote by itself")
+    else:
+        expect(not waits, "two threads on one processor")

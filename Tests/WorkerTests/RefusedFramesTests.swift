@@ -69,9 +69,9 @@ private final class FakeDevice: FrameSink {
       #expect(frame[..<10].allSatisfy { $0 == 0 })
       _ = try ParsedPacket(parsing: Array(frame[10...]).span.bytes)
     }
-    #expect(refused.rewritten == 1)
+    #expect(refused.counts.rewritten == 1)
     // Short memory says nothing about what the device can do.
-    #expect(refused.refused == (code == EINVAL || code == EIO ? 1 : 0))
+    #expect(refused.counts.refused == (code == EINVAL || code == EIO ? 1 : 0))
   }
 
   @Test("a packet whose checksum was left to the device goes out with it") func computes() {
@@ -80,7 +80,7 @@ private final class FakeDevice: FrameSink {
     let (written, lost) = write(frame(segmentOctets: 0), &refused, EINVAL, to: device)
     #expect(written == 1 && lost == 0)
     #expect(device.taken == [frameOctets(frame(segmentOctets: 0, checksum: .computed))])
-    #expect(refused.refused == 1)
+    #expect(refused.counts.refused == 1)
   }
 
   @Test("a run of datagrams that is refused counts by itself") func runs() {
@@ -97,7 +97,7 @@ private final class FakeDevice: FrameSink {
     let (written, lost) = write(frames, &refused, EINVAL, to: device)
     #expect(written == 10 && lost == 0)
     #expect(device.taken.flatMap { $0[38...] } == payload.octets)
-    #expect(refused.refusedRuns == 1 && refused.refused == 0)
+    #expect(refused.counts.refusedRuns == 1 && refused.counts.refused == 0)
   }
 
   @Test("a plain packet is lost and not tried again", arguments: [EIO, ENOBUFS, ENOMEM])
@@ -107,7 +107,7 @@ private final class FakeDevice: FrameSink {
     let (written, lost) = write(
       frame(segmentOctets: 0, checksum: .computed), &refused, code, to: device)
     #expect(written == 0 && lost == 1 && device.writes == 0)
-    #expect(refused.rewritten == 0 && refused.refused == 0)
+    #expect(refused.counts.rewritten == 0 && refused.counts.refused == 0)
   }
 
   @Test(
@@ -118,7 +118,7 @@ private final class FakeDevice: FrameSink {
     var refused = RefusedFrames()
     let (written, lost) = write(frame(), &refused, code, to: device)
     #expect(written == 0 && lost == 7 && device.writes == 1)
-    #expect(refused.rewritten == 0 && refused.refused == 0)
+    #expect(refused.counts.rewritten == 0 && refused.counts.refused == 0)
   }
 
   @Test("one segment that finds no memory takes none of the others with it") func losesOne() {

@@ -19,8 +19,10 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
     let toWrite = Semaphore()
     let written = Semaphore()
     var frames = FrameQueue()
-    /// Frames that the device did not take, and what it said.
-    var refusals: [(index: Int, outcome: Transfer)] = []
+    /// Packets of the lot that the device took, and those that it did not.
+    var taken = 0
+    var lost = 0
+    var refusedFrames = RefusedFrames()
     var isOver = false
     /// The thread, for the worker; it itself says its number before the worker goes on.
     var thread: Thread?
@@ -29,16 +31,24 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
     init(queue: Sink) { self.queue = queue }
 
     mutating func write() {
+      (taken, lost) = (0, 0)
       for index in 0..<frames.count {
-        let outcome = queue.write(UnsafeBufferPointer(frames.slices(of: index)))
-        if case .octets = outcome { continue }
-        refusals.append((index, outcome))
+        let frame = UnsafeBufferPointer(frames.slices(of: index))
+        switch queue.write(frame) {
+        case .octets: taken += 1
+        case .wouldBlock, .endOfStream: lost += 1
+        case .failed(let error):
+          // In its place among the others.
+          let again = refusedFrames.writeAgain(frame, after: error, to: queue)
+          taken += again.written
+          lost += again.lost
+        }
       }
     }
   }
 
   private let state: UnsafeMutablePointer<State>
-  /// Frames are being written, or their refusals have not been looked at.
+  /// Frames are being written, or what became of them has not been looked at.
   package private(set) var isWriting = false
   /// The processor that the thread keeps off.
   private var avoided: Int?
@@ -106,22 +116,11 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
   package var hasWritten: Bool { state.pointee.written.isRaised }
 
   /// Waits until all frames are written.
-  /// - Parameter refused: called for each that the device did not take, with what it said.
-  /// - Returns: those that it took.
-  package mutating func finish(
-    refused: (UnsafeBufferPointer<Slice>, Transfer) -> Void
-  ) -> Int {
+  /// - Returns: packets that the device took, and those that it did not; refusals since the start.
+  package mutating func finish() -> (taken: Int, lost: Int, refusals: RefusedFrames.Counts) {
     state.pointee.written.wait()
     isWriting = false
-    let count = state.pointee.frames.count - state.pointee.refusals.count
-    if !state.pointee.refusals.isEmpty {
-      for refusal in state.pointee.refusals {
-        refused(
-          UnsafeBufferPointer(state.pointee.frames.slices(of: refusal.index)), refusal.outcome)
-      }
-      state.pointee.refusals.removeAll()
-    }
     state.pointee.frames.removeAll()
-    return count
+    return (state.pointee.taken, state.pointee.lost, state.pointee.refusedFrames.counts)
   }
 }

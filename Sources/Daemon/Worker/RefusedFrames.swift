@@ -23,11 +23,22 @@ package struct RefusedFrames: ~Copyable {
   /// A device that refused so many frames of a kind, and took their packets, is asked for no more of it.
   package static let refusalsMax = 8
 
-  /// Frames written as plain packets.
-  package private(set) var rewritten: UInt64 = 0
-  /// Those among them that the device did not understand: super-packets of datagrams, and all others.
-  package private(set) var refusedRuns = 0
-  package private(set) var refused = 0
+  /// What became of frames.
+  package struct Counts: BitwiseCopyable, Sendable {
+    /// Written as plain packets.
+    package var rewritten: UInt64 = 0
+    /// Those among them that the device did not understand: super-packets of datagrams, and all others.
+    package var refusedRuns = 0
+    package var refused = 0
+
+    package static func + (one: Counts, other: Counts) -> Counts {
+      Counts(
+        rewritten: one.rewritten + other.rewritten,
+        refusedRuns: one.refusedRuns + other.refusedRuns, refused: one.refused + other.refused)
+    }
+  }
+
+  package private(set) var counts = Counts()
   private let headers: UnsafeMutableRawPointer
 
   package init() {
@@ -59,9 +70,9 @@ package struct RefusedFrames: ~Copyable {
         if written == 0 { return (0, total) }
       }
     }
-    rewritten += 1
+    counts.rewritten += 1
     if error.isInvalid || error.isInputOutput {
-      if packets.areDatagrams { refusedRuns += 1 } else { refused += 1 }
+      if packets.areDatagrams { counts.refusedRuns += 1 } else { counts.refused += 1 }
     }
     return (written, lost)
   }

@@ -47,7 +47,7 @@ extension WorkerLoop {
       CounterSample(
         name: "tun_packets_rewritten",
         help: "Packets with offload that the device refused, and took as plain ones.",
-        value: refusedFrames.rewritten),
+        value: refusals.rewritten),
       CounterSample(
         name: "tcp_flows_accepted", help: "TCP flows begun by a client's SYN.", value: c.tcpAccepted
       ),

@@ -86,7 +86,11 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   var raisedBound: CInt?
   private var failure: WorkerFailure?
   var framesWritten: UInt64 = 0
-  var refusedFrames = RefusedFrames()
+  private var refusedFrames = RefusedFrames()
+  /// The same, of the second thread's.
+  private var refusedBehind = RefusedFrames.Counts()
+  private var runsAreRefused = false
+  private var offloadIsRefused = false
   var lastAlarm = MonotonicInstant.zero
   private let fallsBehind: (@Sendable () -> Void)?
   private var fellBehind = MonotonicInstant.zero
@@ -323,20 +327,16 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   }
 
   @inline(never) private mutating func endWriting() {
-    guard var writer = writer.take() else { return }
-    let written = writer.finish { frame, outcome in heed(outcome, of: frame) }
-    framesWritten += UInt64(written)
-    self.writer = consume writer
+    guard let (taken, lost, refusals) = writer?.finish() else { return }
+    refusedBehind = refusals
+    framesWritten += UInt64(taken)
+    if lost > 0 { stack.countDrop(.deviceWriteFailed, by: lost) }
+    heedRefusals()
     stack.framesWereWritten()
   }
 
   mutating func write(_ frame: UnsafeBufferPointer<Slice>) {
-    heed(queue.write(frame), of: frame)
-  }
-
-  /// How the write of a frame went.
-  private mutating func heed(_ outcome: Transfer, of frame: UnsafeBufferPointer<Slice>) {
-    switch outcome {
+    switch queue.write(frame) {
     case .octets: framesWritten += 1
     case .wouldBlock, .endOfStream: stack.countDrop(.deviceWriteFailed)
     case .failed(let error): frameRefused(frame, error)
@@ -348,16 +348,25 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   @inline(never) private mutating func frameRefused(
     _ frame: UnsafeBufferPointer<Slice>, _ error: SystemError
   ) {
-    let before = (runs: refusedFrames.refusedRuns, others: refusedFrames.refused)
     let (written, lost) = refusedFrames.writeAgain(frame, after: error, to: queue)
     framesWritten += UInt64(written)
     stack.countDrop(.deviceWriteFailed, by: lost)
+    heedRefusals()
+  }
+
+  /// Of both threads.
+  var refusals: RefusedFrames.Counts { refusedFrames.counts + refusedBehind }
+
+  private mutating func heedRefusals() {
+    let refusals = refusals
     let most = RefusedFrames.refusalsMax
-    if before.runs < most, refusedFrames.refusedRuns == most {
+    if !runsAreRefused, refusals.refusedRuns >= most {
+      runsAreRefused = true
       stack.disableDatagramOffload()
       log.warning("the kernel refuses datagrams in super-packets; going on with single ones")
     }
-    if before.others < most, refusedFrames.refused == most {
+    if !offloadIsRefused, refusals.refused >= most {
+      offloadIsRefused = true
       stack.disableOffloads()
       log.warning("the kernel refuses offloaded packets; going on without offload")
     }
