@@ -221,9 +221,10 @@ extension Stack {
     requestCount <= 1 && memory.company.isAlone(at: now)
   }
 
-  /// Whether what is in the frame queue, all of it in chunks, may be written while the turn goes on.
+  /// Whether what is in the frame queue may be written while the turn goes on. All its payload lies in chunks:
+  /// frames of datagrams, whose payload does not, are written before their session has been served.
   @usableFromInline package func mayWriteBehind(at now: MonotonicInstant) -> Bool {
-    frames.octets >= budget.octetsBehind && nobodyWaits(at: now)
+    nobodyWaits(at: now) && frames.octets >= budget.octetsBehind
   }
 
   /// Exchanges the frame queue for another, whose frames are all written. The chunks that frames refer to

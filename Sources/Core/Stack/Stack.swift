@@ -18,8 +18,8 @@ import Wire
 //      (`targetReady`);
 //   2. serves the flows that want something by its turn's passes (StackOwner), which must come before
 //      the device's buffers are read into again;
-//   3. writes `frames` to the device before memory is reused: the passes do, and whoever hands in so many
-//      packets that `frames.shouldDrain`;
+//   3. writes `frames` to the device before memory is reused, or has them lent (`lendFrames`): the passes do,
+//      and whoever hands in so many packets that `frames.shouldDrain`;
 //   4. sleeps until `nextDeadline`, then calls `handleDeadlines`.
 // Given the same seed, rules, packets, instants and answers it does the same again, and several workers do
 // if they take the same turns.

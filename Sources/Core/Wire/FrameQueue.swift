@@ -4,7 +4,8 @@
 // transport header, quoted packets), which lie in the queue's arena, then slices of payload that
 // stay where they are, in chunks or receive buffers. A `Slice` has the layout of `struct iovec`, and
 // a frame's slices are contiguous: the owner of the device hands them to `writev` as they are.
-// Frames must be drained before anything that a slice points into is given back.
+// Frames must be drained before anything that a slice points into is used for something else: chunks of
+// frames that are lent to another thread are held (`ChunkPool.hold`).
 
 /// A run of octets elsewhere; the layout of `struct iovec`.
 @usableFromInline package struct Slice: BitwiseCopyable {

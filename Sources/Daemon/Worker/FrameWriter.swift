@@ -9,8 +9,9 @@ import Wire
 // processor. So a large part of such a flow is written here, at the same time as the next is read. All
 // else the worker writes itself: to wake a thread takes as long as a frame or two.
 //
-// Worker and thread take turns: while frames are being written, the worker neither writes others nor
-// touches these, and the chunks that they refer to are given to nobody (`ChunkPool.hold`).
+// Worker and thread take turns with frames and their headers, in a queue that the stack's is exchanged for:
+// while they are being written, the worker neither writes others nor touches these, and the chunks that they
+// refer to are given to nobody (`ChunkPool.hold`).
 
 /// Unchecked, since its memory is plain pointers that two threads take turns with.
 package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Sendable {
@@ -29,22 +30,6 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
     var number: ThreadNumber?
 
     init(queue: Sink) { self.queue = queue }
-
-    mutating func write() {
-      (taken, lost) = (0, 0)
-      for index in 0..<frames.count {
-        let frame = UnsafeBufferPointer(frames.slices(of: index))
-        switch queue.write(frame) {
-        case .octets: taken += 1
-        case .wouldBlock, .endOfStream: lost += 1
-        case .failed(let error):
-          // In its place among the others.
-          let again = refusedFrames.writeAgain(frame, after: error, to: queue)
-          taken += again.written
-          lost += again.lost
-        }
-      }
-    }
   }
 
   private let state: UnsafeMutablePointer<State>
@@ -90,8 +75,29 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
       state.pointee.written.signal()
       state.pointee.toWrite.wait()
       if state.pointee.isOver { return }
-      state.pointee.write()
+      write(state)
     }
+  }
+
+  /// Part by part of the state, for the worker may look at `written` all the while.
+  private static func write(_ state: UnsafeMutablePointer<State>) {
+    var taken = 0
+    var lost = 0
+    for index in 0..<state.pointee.frames.count {
+      let frame = UnsafeBufferPointer(state.pointee.frames.slices(of: index))
+      switch state.pointee.queue.write(frame) {
+      case .octets: taken += 1
+      case .wouldBlock, .endOfStream: lost += 1
+      case .failed(let error):
+        // In its place among the others.
+        let again = state.pointee.refusedFrames.writeAgain(
+          frame, after: error, to: state.pointee.queue)
+        taken += again.written
+        lost += again.lost
+      }
+    }
+    state.pointee.taken = taken
+    state.pointee.lost = lost
   }
 
   /// Begins to write frames, which the queue's memory is exchanged for.
@@ -112,8 +118,8 @@ package struct FrameWriter<Sink: FrameSink & Sendable>: ~Copyable, @unchecked Se
     thread.keepOff(here)
   }
 
-  /// All frames are written: `finish` need not wait.
-  package var hasWritten: Bool { state.pointee.written.isRaised }
+  /// What was being written is: `finish` need not wait.
+  package var hasWritten: Bool { isWriting && state.pointee.written.isRaised }
 
   /// Waits until all frames are written.
   /// - Returns: packets that the device took, and those that it did not; refusals since the start.

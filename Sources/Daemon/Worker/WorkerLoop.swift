@@ -7,10 +7,10 @@ import Steering
 import TunDevice
 import Wire
 
-// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. A second
-// thread writes large parts of a flow that is alone (FrameWriter), by turns with the first. With
-// others it shares nothing that it writes for a flow's packets: what one allocates, it allocates on its
-// own thread, from that thread's part of the heap. The rules are made elsewhere and shared, and only
+// One worker: one thread, one queue of the device, one stack, and the kernel sockets of its flows. A
+// second thread writes large parts of a flow that is alone, by turns with the first (FrameWriter). With
+// other workers it shares nothing that it writes for a flow's packets: what one allocates, it allocates on
+// its own thread, from that thread's part of the heap. The rules are made elsewhere and shared, and only
 // read. Packets that belong to another are handed over (HandOver).
 //
 // A turn
@@ -55,10 +55,10 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
   static let bufferOctetsMax = 512 << 20
   static let bufferOctetsMin = 32 << 20
 
+  /// Nothing where this process may run on one processor only. Goes before what it reads and writes.
+  private var writer: FrameWriter<LentTunQueue>?
   var stack: Stack
   var epoll: Epoll
-  /// Nothing where this process may run on one processor only.
-  var writer: FrameWriter<LentTunQueue>?
   let queue: TunQueue
   let mailbox: Mailbox
   /// What others hand to this worker, and where it hands what is theirs; nothing where it is alone.
@@ -194,7 +194,9 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     let count = try epoll.wait(until: deadline, now: now)
     now = MonotonicClock.now()
     if count > 0 || busy { somethingCameAt = now }
-    if writer?.isWriting == true { lookAtWriting(waits: count == 0 && !busy) }
+    // What is written goes back at once, to be used again while it is in the cache; who has nothing else to
+    // do waits for it.
+    if (count == 0 && !busy) || writer?.hasWritten == true { finishWriting() }
     var isHanded = false
     for position in 0..<count {
       let (token, readiness) = epoll.event(position)
@@ -216,15 +218,13 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
     }
   }
 
-  /// The stack's, or that by which spare memory is to go back, once.
+  /// The stack's, or that by which spare memory is to go back, once, or what is being written is looked at,
+  /// since nobody tells of its end.
   private mutating func nextDeadline() -> MonotonicInstant? {
-    let deadline = stack.nextDeadline()
-    let isWriting = writer?.isWriting == true
-    if !isWriting, spareReleaseDue() == nil { return deadline }
-    // Nobody tells of the end of what is being written.
-    let due = min(
-      spareReleaseDue() ?? .distantFuture, isWriting ? now + Self.writingPause : .distantFuture)
-    return min(due, deadline ?? .distantFuture)
+    var due = stack.nextDeadline() ?? .distantFuture
+    if let spare = spareReleaseDue() { due = min(due, spare) }
+    if writer?.isWriting == true { due = min(due, now + Self.writingPause) }
+    return due == .distantFuture ? nil : due
   }
 
   /// When the memory that no flow keeps is to go back to the kernel.
@@ -318,12 +318,6 @@ struct WorkerLoop: ~Copyable, StackOwner, @unchecked Sendable {
 
   mutating func finishWriting() {
     if writer?.isWriting == true { endWriting() }
-  }
-
-  /// What is written by now is given back at once, so that it is used again while it is in the cache; who
-  /// has nothing else to do waits for it.
-  @inline(never) private mutating func lookAtWriting(waits: Bool) {
-    if waits || writer?.hasWritten == true { endWriting() }
   }
 
   @inline(never) private mutating func endWriting() {
